@@ -275,9 +275,6 @@ def open_sound_file(source: Source):
         reason = "is a folder, not an audio file"
     except (OSError, ValueError) as denied:
         reason = "no such file (correct the path, or copy the audio there)"
-        if ".ark:" in str(source):
-            hint = "write audio files: wav-copy, or ESPnet's format_wav_scp.py"
-            reason = f"is an entry of a Kaldi archive ({hint})"
         if os.path.exists(source):  # noqa: PTH110 (Path.exists raises where a name is too long)
             reason = f"cannot be read: {denied.strerror}"
     raise AudioError(f"{source_name(source)}: {reason}")

@@ -35,6 +35,7 @@ from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.data.audio import SAMPLE_RATE, change_speed
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
+from ia3_speech.data.kaldi.table_file import format_table
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import BadAudio, Utterance, list_bad_audio, load_utterances, with_progress
@@ -44,7 +45,7 @@ from ia3_speech.errors import UserError
 from ia3_speech.inputs import Inputs, own_files, read_inputs
 from ia3_speech.model.hypotheses import Hypothesis, Logits, TimedWord
 from ia3_speech.scoring.ctm import CONFIDENCES, ctm_line
-from ia3_speech.scoring.kaldi_files import format_kaldi_text, format_trn
+from ia3_speech.scoring.kaldi_files import format_trn
 
 if TYPE_CHECKING:
     from ia3_speech.model.base import Base
@@ -192,7 +193,7 @@ def write_decode_directory(
     flat = str.maketrans("\t\n", "  ")  # a shell pipe may hold a TAB
     lines = ["\t".join(part.translate(flat) for part in (b.utterance, b.file, b.reason)) for b in result.bad]
     contents = {
-        "text": format_kaldi_text(result.texts),
+        "text": format_table(result.texts.items()),
         "hyp.trn": format_trn(
             {u.id: result.texts[u.id] for u in utterances}, {u.id: u.speaker for u in utterances}
         ),

@@ -22,8 +22,7 @@ import numpy as np
 
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.decoding.word_times import forced_path
-from ia3_speech.errors import SearchError
-from ia3_speech.model.hypotheses import NAN, Logits
+from ia3_speech.model.hypotheses import Logits
 
 NEVER = np.float32(-1e9)  # the score of an impossible path
 BOUNDARY = 2.0  # factor of a path's loss at the word boundaries around it: terms are whole words
@@ -83,11 +82,8 @@ class Spotter:
         self.bonus[list(self.spellings)] = [spelling.bonus for spelling in self.spellings.values()]
 
     def spot(self, logits: Logits) -> list[SpottedTerm]:
-        """The terms in (frames, vocabulary) logits of any float type, in order, without overlap. Raises
-        SearchError for a NaN."""
+        """The terms in (frames, vocabulary) logits of any float type, in order, without overlap."""
         values = np.asarray(logits, dtype=np.float32)
-        if np.isnan(values).any():
-            raise SearchError(NAN)
         if not len(values) or not self.spellings:
             return []
         losses = values - values.max(axis=1, keepdims=True)

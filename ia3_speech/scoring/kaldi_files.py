@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from ia3_speech.atomic import write_text
+from ia3_speech.data.kaldi.table_file import format_table
 from ia3_speech.scoring.alignment import ErrorCounts, Pair, count_as_kaldi, operation
 from ia3_speech.scoring.error_rates import ScoredUtterance
 from ia3_speech.scoring.significance import UtteranceBootstrap
@@ -42,8 +43,8 @@ def write_kaldi_files(folder: Path, scored: Sequence[ScoredUtterance], bootstrap
         folder / "ref.trn": format_trn(references, speakers),
         folder / "hyp.trn": format_trn(hypotheses, speakers),
         folder / "scoring_kaldi/best_wer": f"{wer.splitlines()[0]} {folder}/wer_1_0.0\n",
-        folder / "scoring_kaldi/test_filt.txt": format_kaldi_text(references),
-        folder / "scoring_kaldi/penalty_0.0/1.txt": format_kaldi_text(hypotheses),
+        folder / "scoring_kaldi/test_filt.txt": format_table(references.items()),
+        folder / "scoring_kaldi/penalty_0.0/1.txt": format_table(hypotheses.items()),
         details / "per_utt": format_per_utt(pairs),
         details / "per_spk": format_per_spk(pairs, speakers),
         details / "ops": format_ops(pairs),
@@ -54,11 +55,6 @@ def write_kaldi_files(folder: Path, scored: Sequence[ScoredUtterance], bootstrap
     for path, text in files.items():
         write_text(path, text)
     return wer
-
-
-def format_kaldi_text(texts: Mapping[str, str]) -> str:
-    """{utterance id: text} as a Kaldi text file; an empty text is a line with only the id."""
-    return "".join(f"{utterance} {text}".rstrip() + "\n" for utterance, text in texts.items())
 
 
 def format_wer_lines(errors: ErrorCounts, missing: int) -> str:

@@ -18,11 +18,10 @@ from grammar import nearest, order, sentences
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import command
 from ia3_speech.data.corpora.preparation import Size, find_recording, hold_out, write_set
-from ia3_speech.data.kaldi.table_file import read_utf8
+from ia3_speech.data.kaldi.table_file import format_table, read_utf8
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding.decode_directory import decode_utterances
 from ia3_speech.errors import UserError
-from ia3_speech.scoring.kaldi_files import format_kaldi_text
 from ia3_speech.search import SearchOptions
 from ia3_speech.session import load
 
@@ -51,7 +50,7 @@ def main(corpus: Path, out: Path, base: str = "mini", size: Size = "full", allow
         print(f"there is no transcripts.tsv: {base} listens to {len(orders)} orders", flush=True)
         recognizer = load(base, search=SearchOptions("greedy")).recognizer
         hypotheses = decode_utterances(recognizer, orders, on_error="fail").texts
-        write_text(out / "heard", format_kaldi_text(hypotheses))
+        write_text(out / "heard", format_table(hypotheses.items()))
         test = hold_out(map(key_of, orders), TEST_SHARE)
         sides = {utterance.id: "test" if key_of(utterance) in test else "train" for utterance in orders}
         texts = {
