@@ -14,6 +14,7 @@ into the page. A browser prints a single page of it: the sentences, the error ra
 from pathlib import Path
 
 from ia3_speech.atomic import write_text
+from ia3_speech.decoding.ctm import CONFIDENCES
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs
 from ia3_speech.report.charts import HINT
@@ -27,7 +28,6 @@ from ia3_speech.report.tables import (
     tables_folder,
     write_table_files,
 )
-from ia3_speech.scoring.ctm import CONFIDENCES
 
 
 def main(

@@ -16,10 +16,11 @@ import numpy as np
 
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.text import normalize
+from ia3_speech.decoding.ctm import CONFIDENCES, read_words
+from ia3_speech.decoding.transcript import Word
 from ia3_speech.decoding.word_times import Scaling, log_odds, probability, words_of
 from ia3_speech.model.hypotheses import TimedWord
 from ia3_speech.scoring.alignment import Pair, align
-from ia3_speech.scoring.ctm import CONFIDENCES, CtmWord, read_words
 from ia3_speech.scoring.error_rates import label_value, normalized_words
 from ia3_speech.scoring.record import load_json
 from ia3_speech.scoring.scorer import Score
@@ -146,7 +147,7 @@ def measure_decode_directory(folder: Path, score: Score) -> Calibration | None:
 
 
 def match_confidences(
-    alignments: Mapping[str, Sequence[Pair]], words: Mapping[str, Sequence[CtmWord]], mode: str
+    alignments: Mapping[str, Sequence[Pair]], words: Mapping[str, Sequence[Word]], mode: str
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """(words,) confidences, (words,) whether the word is in the reference, and the utterance id of each,
     without words that a filter or the text normalisation has changed."""

@@ -39,12 +39,12 @@ from ia3_speech.data.kaldi.table_file import format_table
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import BadAudio, Utterance, list_bad_audio, load_utterances, with_progress
+from ia3_speech.decoding.ctm import CONFIDENCES, ctm_line
 from ia3_speech.decoding.recognizer import Recognizer, pools
 from ia3_speech.decoding.transcript import Choice, Word
 from ia3_speech.errors import UserError
 from ia3_speech.inputs import Inputs, own_files, read_inputs
 from ia3_speech.model.hypotheses import Hypothesis, Logits, TimedWord
-from ia3_speech.scoring.ctm import CONFIDENCES, ctm_line
 from ia3_speech.scoring.kaldi_files import format_trn
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def write_decode_directory(
     if result.words:
         contents[CONFIDENCES] = "".join(
             # Six decimals, since readers look for the least certain words.
-            ctm_line(name, word.start, word.end, word.text, word.confidence, digits=6)
+            ctm_line(name, word, digits=6)
             for name, words in result.words.items()
             for word in words
         )

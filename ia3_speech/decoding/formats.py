@@ -41,10 +41,10 @@ from typing import Any
 
 from ia3_speech.data.recordings import part_numbers
 from ia3_speech.decoding import subtitles
+from ia3_speech.decoding.ctm import CHANNEL, ctm_line
 from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word
 from ia3_speech.errors import UserError
-from ia3_speech.scoring.ctm import CHANNEL, ctm_line
 
 # sclite's syntax of alternatives ({ a / b }), optional words ((a)), labels (<a>) and nothing (@).
 SCLITE_SYNTAX = re.compile(r"[{}<>()]")
@@ -184,9 +184,7 @@ def to_ctm(transcript: Transcript, _: OutputOptions) -> str:
     """A line for each word."""
     name = recording_id(transcript)
     return "".join(
-        ctm_line(name, word.start, word.end, word.text, word.confidence, channel)
-        for channel, segment in by_channel(transcript)
-        for word in segment.words
+        ctm_line(name, word, channel) for channel, segment in by_channel(transcript) for word in segment.words
     )
 
 

@@ -20,12 +20,12 @@ from markupsafe import Markup
 
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.utterance import load_utterance
+from ia3_speech.decoding.ctm import CONFIDENCES, read_words
 from ia3_speech.decoding.transcript import Transcript, Word
 from ia3_speech.errors import AudioError
 from ia3_speech.formatting import percent, plural
 from ia3_speech.report.charts import element, picture, write_picture
 from ia3_speech.report.data import DecodedSystem, ReportData
-from ia3_speech.scoring.ctm import CONFIDENCES, CtmWord, read_words
 from ia3_speech.scoring.error_rates import normalized_words
 
 logger = logging.getLogger("ia3_speech.report")
@@ -40,7 +40,7 @@ HEIGHT = 2 * MELS  # of a spectrogram
 INK, WRONG = "#1b2430", "#b2182b"
 
 
-Plotted = Sequence[tuple[CtmWord | Word, bool]]  # words in order of time, and whether each is wrong
+Plotted = Sequence[tuple[Word, bool]]  # words in order of time, and whether each is wrong
 
 
 def draw_spectrogram(wave: np.ndarray, rows: Mapping[str, Plotted], title: str) -> Markup:
@@ -84,7 +84,7 @@ def strip(
                 yield draw_word(word, LEFT + PIXELS * (word.start - start), y, WRONG if is_wrong else INK)
 
 
-def draw_word(word: CtmWord | Word, left: float, top: float, colour: str) -> Markup:
+def draw_word(word: Word, left: float, top: float, colour: str) -> Markup:
     """A box from the word's start to its end, with the word; the tooltip has times and confidence."""
     width = max(PIXELS * (word.end - word.start), 4.0)
     times = f"{word.start:.2f} to {word.end:.2f} s, confidence {percent(word.confidence, 0)} %"
@@ -156,7 +156,7 @@ def draw_largest_changes(report: ReportData, allow_pipes: bool = False) -> Itera
         yield {"id": id, "caption": caption, "reference": after.references[id], "picture": picture}
 
 
-def plotted(system: DecodedSystem, utterance: str, words: Sequence[CtmWord]) -> Plotted:
+def plotted(system: DecodedSystem, utterance: str, words: Sequence[Word]) -> Plotted:
     """The words of a hypothesis; a word is wrong if the alignment has another reference word, or none."""
     mode = system.result.record["normalize"]
     aligned = [(word, reference) for reference, word in system.alignments[utterance] if word is not None]

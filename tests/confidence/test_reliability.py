@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from ia3_speech.confidence.reliability import area_under_roc, fit_scaling, match_confidences, measure
+from ia3_speech.decoding.transcript import Word
 from ia3_speech.decoding.word_times import Scaling, probability
 from ia3_speech.scoring.alignment import align
-from ia3_speech.scoring.ctm import CtmWord
 
 
 def test_measures_of_a_few_words():
@@ -59,7 +59,7 @@ def test_normalised_words_keep_their_confidence_and_changed_ones_are_left_out():
     spoken = ["take", "x", "ray", "b", "twelve"]
     alignments = {"a": align(["an", *spoken], [*spoken, "then"])}
     heard = [("um", 0.1), ("take", 0.9), ("X-ray", 0.6), ("B12", 0.8), ("later", 0.2)]
-    words = {"a": [CtmWord(word, 0.0, 1.0, confidence) for word, confidence in heard]}
+    words = {"a": [Word(word, 0.0, 1.0, confidence) for word, confidence in heard]}
     confidences, right, utterances = match_confidences(alignments, words, "ctc")
     assert confidences.tolist() == [0.9, 0.6, 0.6, 0.8, 0.8] and right.all() and utterances == 5 * ["a"]
     assert not len(match_confidences(alignments, {}, "ctc")[0])

@@ -6,9 +6,9 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.decoding.ctm import ctm_line
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.report.spectrogram import LINE_SECONDS, draw_spectrogram, mel_image
-from ia3_speech.scoring.ctm import ctm_line
 
 SVG = "{http://www.w3.org/2000/svg}"
 TIME = np.arange(int(2.5 * LINE_SECONDS * SAMPLE_RATE)) / SAMPLE_RATE
@@ -44,7 +44,7 @@ def test_the_report_draws_what_changed_most(recipe):
     for folder in (recipe.base, recipe.adapted):
         lines = [line.split() for line in (folder / "text").read_text().splitlines()]
         ctm = [
-            ctm_line(id, n / 9, (n + 1) / 9, word, 0.5)
+            ctm_line(id, Word(word, n / 9, (n + 1) / 9, 0.5))
             for id, *words in lines
             for n, word in enumerate(words)
         ]
