@@ -154,16 +154,7 @@ class DictationWriter:
 
     def phrase(self, phrases: Phrases, place: int) -> tuple[str, int] | None:
         """The written form of the longest phrase that begins at a place, and the phrase's end."""
-        for words, meaning in phrases:
-            if all(self.at(place + number) == word for number, word in enumerate(words)):
-                return meaning, place + len(words)
-        return None
-
-    # ---- rules, names, commands
-
-    def rule(self, place: int) -> Token | None:
-        """The user's rule, or the name, at a place."""
-        for words, written in self.dictation.rules:
+        for words, written in phrases:
             end = place
             for word in words:
                 number = self.number(end) if word == NUMBER else None
@@ -175,9 +166,15 @@ class DictationWriter:
                 else:
                     break
             else:
-                return Token(written, end)
-        name = self.phrase(self.dictation.names, place)
-        return Token(*name) if name else None
+                return written, end
+        return None
+
+    # ---- rules, names, commands
+
+    def rule(self, place: int) -> Token | None:
+        """The user's rule, or the name, at a place."""
+        match = self.phrase(self.dictation.rules, place) or self.phrase(self.dictation.names, place)
+        return match and Token(*match)
 
     def command(self, place: int) -> Token | None:
         """Spoken punctuation, where it is unambiguous and a mark is possible."""

@@ -17,9 +17,9 @@ from itertools import accumulate
 from pathlib import Path
 
 from ia3_speech import atomic
-from ia3_speech.data.audio import AUDIO_SUFFIXES
 from ia3_speech.data.kaldi.table_file import fix_hint, format_table, spk2utt_of, unprintable_character
 from ia3_speech.data.kaldi.validation import check_tables, label_of_table, resolve_source, rule_of
+from ia3_speech.data.recordings import file_stem
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance, with_duration
 from ia3_speech.errors import DataError
@@ -227,9 +227,7 @@ class UtteranceIds:
             speaker: the corpus's name of the speaker; if empty, the utterance becomes a speaker.
             name: an id or a file name; if no character of it can be used, `number` is the id.
         """
-        file = name.replace("\\", "/").rpartition("/")[2]
-        stem, _, suffix = file.rpartition(".")
-        id = sanitize(stem if f".{suffix.lower()}" in AUDIO_SUFFIXES else file)  # S01.U05 has no suffix
+        id = sanitize(file_stem(Path(name.replace("\\", "/"))))  # S01.U05 has no suffix
         id = id or f"{number:0{len(str(self.total))}d}"
         if not speaker:
             alone = self.make_unique(id.replace("-", "_"))
