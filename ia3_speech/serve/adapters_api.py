@@ -30,7 +30,6 @@ from ia3_speech.errors import NameTaken, StoreLocked, UserError
 from ia3_speech.routing.gate import channels_of, read_gate
 from ia3_speech.routing.guard import read_rule
 from ia3_speech.serve.access import ANYBODY, Client
-from ia3_speech.serve.engine import EngineClosed
 from ia3_speech.serve.errors import ApiError, bad_value, forbidden, overloaded, unknown_model
 from ia3_speech.serve.forms import ClientOf, FormRoute, ServerOf
 from ia3_speech.serve.state import Server
@@ -54,7 +53,7 @@ def store_adapter(form: Annotated[AdapterForm, File()], server: ServerOf, client
     check_may_manage(server, client)
     name = server.check_name(form.name, client)
     register_upload(server, client, name, form)
-    server.forget(name)
+    server.engine.forget(name)
     return describe(server.models.adapter(name, ANYBODY))
 
 
@@ -98,7 +97,7 @@ def remove_adapter(name: str, server: ServerOf, client: ClientOf) -> dict[str, A
         raise forbidden("This API key may use this adapter, but not remove it.")
     with unknown_if_removed(name):
         registry.remove(stored.name)
-    server.forget(stored.name)
+    server.engine.forget(stored.name)
     return {"id": stored.name, "object": "adapter", "deleted": True}
 
 
@@ -140,10 +139,8 @@ def register_upload(server: Server, client: Client, name: str, form: AdapterForm
                     raise UserError(f"{GATE}: nobody's consent to be recognised is known here (leave it out)")
             if (folder / GUARD).is_file():
                 read_rule(folder, base.fingerprint)
-            # Between batches, since `read_adapter` reads the model's modules.
-            server.engine.call(lambda: read_adapter(base.model, folder)).result()
-        except EngineClosed:
-            raise
+            with server.engine.computing:  # since `read_adapter` reads the model's modules
+                read_adapter(base.model, folder)
         except Exception as error:  # uploaded files may be wrong in any way
             known = isinstance(error, UserError)
             reason = str(error).replace(sent, name).replace(clean, name) if known else type(error).__name__

@@ -12,7 +12,7 @@ import secrets
 import time
 import traceback
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI, Request
@@ -29,7 +29,6 @@ from ia3_speech import __version__
 from ia3_speech.adapters import registry
 from ia3_speech.model.location import HELD_OUT_SPEECH
 from ia3_speech.serve import adapters_api, openai_api, realtime, voices_api
-from ia3_speech.serve.engine import EngineClosed
 from ia3_speech.serve.errors import CLIENT_LEFT, INTERNAL, ApiError, api_error
 from ia3_speech.serve.forms import ServerOf
 from ia3_speech.serve.monitoring import REQUEST_ID
@@ -91,8 +90,7 @@ async def unload_removed(server: Server) -> None:
     names: list[str] = []
     while server.engine.alive:
         await asyncio.sleep(UNLOAD_SECONDS)
-        with suppress(EngineClosed):
-            await asyncio.to_thread(server.engine.forget_removed)
+        await asyncio.to_thread(server.engine.forget_removed)
         known, names = names, await asyncio.to_thread(registry.registered_names)
         if {*known} - {*names}:
             server.session.cached_gates.cache_clear()  # what removed people were recognised by

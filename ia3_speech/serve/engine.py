@@ -5,8 +5,8 @@
     request C   |--4 s--|                                        the base
     batches     [A1] [B1 C1] [A2 A3] …
 
-In: pieces of audio from any thread. Out: for each piece a future of its logits. A single thread owns the
-model: it makes batches, loads adapters between them, and computes.
+In: pieces of audio from any thread. Out: for each piece a future of its logits. A single thread makes
+batches, loads their adapters, and computes; other threads change the bank between batches.
 
 The order is start-time fair queuing (Goyal, Vin and Cheng 1996). A request's pieces follow each other in
 virtual time, each as long as its audio; a new request starts at the current virtual time. So a short request
@@ -18,12 +18,10 @@ full waits for more pieces, but never longer than `max_wait` after the arrival o
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import count
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -107,9 +105,8 @@ class Engine:
     def __init__(self, cache: AdapterCache, batch_seconds: float, max_wait: float, metrics: Metrics):
         self.cache, self.metrics = cache, metrics
         self.batch_seconds, self.max_wait = batch_seconds, max_wait
-        self.changed = threading.Condition()
+        self.changed, self.computing = threading.Condition(), threading.Lock()
         self.rows: list[QueuedPiece] = []
-        self.calls: list[tuple[Callable[[], Any], Future]] = []
         self.now = 0.0  # virtual time: the start of the last piece that left the queue
         self.numbers = count(1)
         self.closing = False
@@ -133,21 +130,16 @@ class Engine:
             self.changed.notify()
         return row.future
 
-    def call(self, function: Callable[[], Any]) -> Future:
-        """Call a function between two batches, in the thread that owns the model and the bank."""
-        future: Future = Future()
-        with self.changed:
-            if self.closing:
-                raise EngineClosed
-            self.calls.append((function, future))
-            self.changed.notify()
-        return future
+    def forget(self, name: str) -> None:
+        """Unload the adapter that is registered under a name; waits for the end of a batch."""
+        with self.computing:
+            self.cache.forget(name)
 
     def forget_removed(self) -> None:
         """Unload adapters that have been removed from the registry, or replaced there."""
-        for folder, term in [*self.cache.loaded.items()]:
+        for term in [*self.cache.loaded.values()]:
             if find_registered(term.name) != term:
-                self.call(partial(self.cache.drop, folder))
+                self.forget(term.name)
 
     def close(self) -> None:
         """Refuse new pieces, compute the waiting pieces, then end the thread."""
@@ -159,37 +151,26 @@ class Engine:
     # ---- the engine's thread
 
     def run(self) -> None:
-        futures: list[Future] = []
+        batch: list[QueuedPiece] = []
         try:
-            while (work := self.next_work()) is not None:
-                if isinstance(work, tuple):
-                    function, future = work
-                    futures = [future]
-                    try:
-                        future.set_result(function())
-                    except Exception as error:
-                        future.set_exception(error)
-                else:
-                    futures = [row.future for row in work]
-                    self.compute([row for row in work if row.future.set_running_or_notify_cancel()])
+            while batch := self.next_batch():
+                with self.computing:
+                    self.compute([row for row in batch if row.future.set_running_or_notify_cancel()])
         finally:  # whatever happens, no caller waits forever
             with self.changed:
                 self.closing = True
-                futures += [*(row.future for row in self.rows), *(future for _, future in self.calls)]
-            for future in futures:
-                if not future.done():
-                    future.set_exception(EngineClosed())
+            for row in [*batch, *self.rows]:
+                if not row.future.done():
+                    row.future.set_exception(EngineClosed())
 
-    def next_work(self) -> list[QueuedPiece] | tuple[Callable[[], Any], Future] | None:
-        """The next batch, removed from the queue; or a call; None when the engine is closed and empty."""
+    def next_batch(self) -> list[QueuedPiece]:
+        """The next batch, removed from the queue; empty when the engine is closed and its queue is empty."""
         with self.changed:
             while True:
                 self.rows = [row for row in self.rows if not row.future.cancelled()]
-                if self.calls:
-                    return self.calls.pop(0)
                 if not self.rows:
                     if self.closing:
-                        return None
+                        return []
                     self.changed.wait()
                     continue
                 batch = self.choose_batch()

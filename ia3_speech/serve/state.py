@@ -98,10 +98,6 @@ class Server:
             raise ApiError(403, message, "forbidden", "name")
         return name
 
-    def forget(self, name: str) -> None:
-        """Unload an adapter; blocks until the engine has done it."""
-        self.engine.call(partial(self.cache.forget, name)).result()
-
     @contextmanager
     def admission(self) -> Iterator[QueueHandle]:
         """Count a request as active. Raises ApiError 503 if there are too many."""

@@ -191,7 +191,7 @@ def delete_voice(name: str, server: ServerOf, client: ClientOf) -> dict[str, Any
     removal = store.remove_voice(name, adapter=client.admin)
     logger.info("%s, by key %s", removal, client.name)
     for version in removal.adapters:
-        server.forget(version)
+        server.engine.forget(version)
     server.session.cached_gates.cache_clear()
     return {"id": name, "object": "voice", "deleted": True}
 

@@ -15,6 +15,7 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import GATE, read_record, write_record
 from ia3_speech.corrections import store, voice
 from ia3_speech.corrections.suggest import choose_sentences, shipped_sentences, suggest_sentences
+from ia3_speech.serve import adapters_api
 from ia3_speech.serve.access import hash_of
 from ia3_speech.serve.jobs import STATE, Jobs, read_job
 from ia3_speech.session import load
@@ -126,16 +127,15 @@ def test_requests_that_wait_for_a_deletion_belong_to_the_next_owner(serving, rec
             assert seen == (200 if owner == name else 404)
 
 
-def test_another_keys_voice_is_neither_uploaded_over_nor_removed(serving, adapters, no_process):
+def test_another_keys_voice_is_neither_uploaded_over_nor_removed(serving, adapters, no_process, monkeypatch):
     """It begins after the first key was authorized, while the engine is busy, or while a removal waits."""
     with serving(keys=KEYS) as running, ThreadPoolExecutor() as threads:
-        go_on = threading.Event()
-        running.server.engine.call(go_on.wait)
-        eventually(lambda: not running.server.engine.calls)
-        uploaded = threads.submit(running.upload, "bert", adapters["accent"], ONE)
-        eventually(lambda: running.server.engine.calls)
-        assert running.begin("bert", TWO).status_code == 201
-        go_on.set()
+        copied, copy = threading.Event(), adapters_api.copy_publishable
+        monkeypatch.setattr(adapters_api, "copy_publishable", lambda *paths: (copy(*paths), copied.set()))
+        with running.server.engine.computing:
+            uploaded = threads.submit(running.upload, "bert", adapters["accent"], ONE)
+            assert copied.wait(60)
+            assert running.begin("bert", TWO).status_code == 201
         assert uploaded.result().status_code == 403 and not registry.is_registered("bert")
         running.begin("anna", ONE)
         with store.only_writer("anna"):
