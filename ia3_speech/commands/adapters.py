@@ -18,6 +18,7 @@ The registry is `$IA3_SPEECH_HOME/adapters`; without that variable, the platform
 import json
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -131,12 +132,13 @@ def register(
     if score:
         update_card(source, registry.check_name(name), score)
     stored = search_options.stored()
-    target = check_and_register(source, name, force=force, keep=keep, search_files=stored)
-    print(f"{target.name}: registered in {target.parent}{' with ' * bool(stored)}{', '.join(stored)}")
+    check_and_register(source, name, stored, force=force, keep=keep)
 
 
-def check_and_register(source: Path, name: str, **options: Any) -> Path:
-    """`registry.register`, after a check of tensors and gate."""
+def check_and_register(
+    source: Path, name: str, search_files: Mapping[str, bytes] | None = None, **options: Any
+) -> None:
+    """Register an adapter with `registry.register`, after a check of tensors and gate, and print it."""
     from ia3_speech.adapters.io import check_finite  # loads torch
     from ia3_speech.routing.gate import read_gate
 
@@ -144,7 +146,8 @@ def check_and_register(source: Path, name: str, **options: Any) -> Path:
     fingerprint = read_summary(source).get("fingerprint")
     if fingerprint and (source / GATE).is_file():
         read_gate(source, fingerprint, "")  # raises where it is damaged
-    return registry.register(source, name, **options)
+    target, names = registry.register(source, name, search_files=search_files, **options), search_files or ()
+    print(f"{target.name}: registered in {target.parent}{' with ' * bool(names)}{', '.join(names)}")
 
 
 def remove(name: str) -> None:
@@ -262,8 +265,7 @@ def pull(repo: str, name: str | None = None, revision: str | None = None, force:
     name = registry.check_name(name or repo.rpartition("/")[2])
     with tempfile.TemporaryDirectory() as copies:
         hub.copy_publishable(hub.fetch(repo, revision), Path(copies), repo)
-        target = check_and_register(Path(copies), name, force=force, sender=repo)
-    print(f"{target.name}: registered in {target.parent}")
+        check_and_register(Path(copies), name, force=force, sender=repo)
 
 
 def combine(
@@ -382,8 +384,7 @@ def migrate(adapter: str, options: MigrationOptions) -> None:
         search, lost = migration.search_files()
         if lost:
             print(f"without {', '.join(lost)} of {adapter}: {options.base} takes no language model")
-        target = check_and_register(out / "adapter", name, keep=True, search_files=search)
-        print(f"{target.name}: registered in {target.parent}{' with ' * bool(search)}{', '.join(search)}")
+        check_and_register(out / "adapter", name, search, keep=True)
 
 
 NAMED = (show, register, remove, card, gate, push, pull, combine, export, migrate)

@@ -68,9 +68,7 @@ def add(
     entries, problems = read_corrections(Path(source), " ".join(text), recordings)
     with only_writer(name):
         base = load_base(recorded_base(adapter) or "mini", device="cpu")
-        speaker = voice.speaker_of(adapter)
-        stored = {utterance.id[-voice.DIGEST :]: utterance for utterance in voice.read_store(name)}
-        known, taken = len(stored), {}
+        known, taken = len(voice.read_store(name)), {}
         for entry in entries:
             file, where = entry.file, entry.where
             try:
@@ -79,19 +77,17 @@ def add(
                 wave = load_audio(file)
                 if (digest := voice.audio_digest(wave)) in taken:
                     raise UserError(f"the same recording as {taken[digest]} (remove one of them)")
-                entry = entry._replace(speaker=entry.speaker or speaker)
-                voice.add_recording(name, stored, entry, wave, base)
+                voice.store_recording(name, entry, wave, base)
                 taken[digest] = where
             except OSError as error:  # such as a name that is too long
                 problems.append(f"{where}: {file}: {error.strerror}")
             except UserError as error:
                 problems.append(f"{where}: {message_of(error).removeprefix(f'{where}: ')}")
-        if taken:
-            voice.write_store(name, [*stored.values()])
+        stored = len(voice.read_store(name))
     print(*problems, sep="\n", end="\n" * bool(problems), file=sys.stderr)
-    again = known + len(taken) - len(stored)
+    again = known + len(taken) - stored
     replaced = f", {again} of them in place of an earlier text" if again else ""
-    print(f"{name}: {plural(len(taken), 'correction')} stored{replaced}; {len(stored)} in all. "
+    print(f"{name}: {plural(len(taken), 'correction')} stored{replaced}; {stored} in all. "
           f"Next: ia3-speech corrections learn {name}")  # fmt: skip
     return int(bool(problems))
 

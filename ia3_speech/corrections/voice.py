@@ -49,7 +49,7 @@ DIGEST = 12  # hex digits of the SHA-256 of a recording's samples, the end of it
 
 
 class Correction(NamedTuple):
-    """A recording and its text; messages name it `where`. An empty `speaker` is unknown."""
+    """A recording and its text; messages name it `where`. An empty `speaker` is the voice's."""
 
     where: str
     file: Path
@@ -78,41 +78,33 @@ def write_store(name: str, utterances: Sequence[Utterance]) -> None:
                 store_of(name).rmdir()
             return
         write_data_directory(store_of(name) / "data", utterances)
+    ids = {utterance.id for utterance in utterances}
     for file in (store_of(name) / "audio").iterdir():
-        if file.stem not in {utterance.id for utterance in utterances}:
+        if file.stem not in ids:
             shutil.rmtree(file) if file.is_dir() else file.unlink()  # a folder: a killed writer left it
 
 
-def store_recording(name: str, wave: "np.ndarray", text: str, base: "Base") -> str:
-    """Store a recording of a voice, (samples,) at 16 kHz, with its text; returns its utterance id. The voice
-    may have no adapter yet. Raises UserError if the base can't learn it, or the store is locked."""
-    with only_writer(name):
-        speaker = speaker_of(registered(name)) if registry.is_registered(name) else name
-        stored = {utterance.id[-DIGEST:]: utterance for utterance in read_store(name)}
-        given = Correction(name, Path("recording"), text, speaker)
-        utterance = add_recording(name, stored, given, wave, base)
-        write_store(name, [*stored.values()])
-    return utterance.id
-
-
-def add_recording(
-    name: str, stored: dict[str, Utterance], correction: Correction, wave: "np.ndarray", base: "Base"
-) -> Utterance:
-    """Check a recording, copy it into the store unless it is there, and set its text in `stored`, by its
-    digest; returns its utterance. Raises UserError if the base can't learn it."""
+def store_recording(name: str, correction: Correction, wave: "np.ndarray", base: "Base") -> str:
+    """Store a recording of a voice, (samples,) at 16 kHz, with its text; a recording that is stored already
+    gets the new text. The voice may have no adapter yet. Returns the utterance id. Raises UserError if the
+    base can't learn it, or the store is locked."""
     import soundfile
 
     refuse_unusable(correction, wave, base)
-    if (digest := audio_digest(wave)) not in stored:
-        file = f"{correction.file.stem}-{digest}.flac"
-        speaker, id = UtteranceIds(1).assign(correction.speaker, file, 1)
-        copy, content = store_of(name) / "audio" / f"{id}.flac", io.BytesIO()
-        soundfile.write(content, wave, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-        with atomic.replacing(copy) as new:
-            new.write_bytes(content.getvalue())  # soundfile would not report a full disk
-        stored[digest] = Utterance(id, speaker, id, str(copy), duration=len(wave) / SAMPLE_RATE)
-    stored[digest] = replace(stored[digest], text=collapse_whitespace(correction.text))
-    return stored[digest]
+    with only_writer(name):
+        stored = {utterance.id[-DIGEST:]: utterance for utterance in read_store(name)}
+        if (digest := audio_digest(wave)) not in stored:
+            speaker = speaker_of(registered(name)) if registry.is_registered(name) else name
+            file = f"{correction.file.stem}-{digest}.flac"
+            speaker, id = UtteranceIds(1).assign(correction.speaker or speaker, file, 1)
+            copy, content = store_of(name) / "audio" / f"{id}.flac", io.BytesIO()
+            soundfile.write(content, wave, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+            with atomic.replacing(copy) as new:
+                new.write_bytes(content.getvalue())  # soundfile would not report a full disk
+            stored[digest] = Utterance(id, speaker, id, str(copy), duration=len(wave) / SAMPLE_RATE)
+        stored[digest] = replace(stored[digest], text=collapse_whitespace(correction.text))
+        write_store(name, [*stored.values()])
+    return stored[digest].id
 
 
 def refuse_unusable(correction: Correction, wave: "np.ndarray", base: "Base") -> None:

@@ -50,7 +50,7 @@ class AdapterForm(BaseModel):
 @router.post("/v1/adapters", status_code=201)
 def store_adapter(form: Annotated[AdapterForm, File()], server: ServerOf, client: ClientOf) -> dict[str, Any]:
     """Store an adapter: 409 if another adapter has the name, unless `replace` is true."""
-    check_may_manage(server, client)
+    check_uploads(server)
     name = server.check_name(form.name, client)
     register_upload(server, client, name, form)
     server.engine.forget(name)
@@ -91,7 +91,7 @@ def download_adapter(name: str, server: ServerOf, client: ClientOf) -> Response:
 @router.delete("/v1/adapters/{name}")
 def remove_adapter(name: str, server: ServerOf, client: ClientOf) -> dict[str, Any]:
     """Remove an adapter from disk and memory."""
-    check_may_manage(server, client)
+    check_uploads(server)
     stored = server.models.adapter(name, client)
     if not client.may_manage(stored.name):
         raise forbidden("This API key may use this adapter, but not remove it.")
@@ -110,17 +110,15 @@ def unknown_if_removed(name: str) -> Iterator[None]:
         raise unknown_model(name) from None
 
 
-def check_may_manage(server: Server, client: Client) -> None:
-    """Raises ApiError 403 for a client that may not store and remove adapters."""
+def check_uploads(server: Server) -> None:
+    """Raises ApiError 403 if this server stores and removes no adapters."""
     if not server.limits.upload_adapters:
         raise forbidden("This server stores and removes no adapters.")
-    if not client.manage:
-        raise forbidden("This API key may not store or remove adapters.")
 
 
 def register_upload(server: Server, client: Client, name: str, form: AdapterForm) -> None:
     """Write the files to a temporary folder, check them, and register the publishable files."""
-    base = server.bank.base
+    base = server.session.base
     with tempfile.TemporaryDirectory() as sent, tempfile.TemporaryDirectory() as clean:
         for upload in form.files:
             if upload.filename not in FILES:

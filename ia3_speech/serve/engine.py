@@ -215,13 +215,13 @@ class Engine:
             return
         try:
             logits = self.cache.bank.logits([row.wave for row in rows], names, any_length=True)
-        except Exception as error:  # such as a lack of memory: halves, so that only one row can fail
+        except Exception as error:  # such as a lack of memory
             if len(rows) == 1:
                 rows[0].future.set_exception(error)
                 return
-            logger.warning("a batch of %d rows failed, and is computed in halves: %r", len(rows), type(error))
-            self.compute(rows[: len(rows) // 2])
-            self.compute(rows[len(rows) // 2 :])
+            logger.warning("a batch of %d rows failed; each is computed alone: %r", len(rows), type(error))
+            for row in rows:
+                self.compute([row])
             return
         metrics = self.metrics
         for row, result in zip(rows, logits, strict=True):

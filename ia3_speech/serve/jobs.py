@@ -24,7 +24,6 @@ from typing import Any
 from filelock import FileLock
 
 from ia3_speech import atomic
-from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import read_json
 from ia3_speech.corrections import voice
 from ia3_speech.corrections.store import REMOVAL_SECONDS, is_stored, only_writer, voice_folder
@@ -106,10 +105,8 @@ class Jobs:
     def names(self) -> list[str]:
         """The voices with unfinished jobs, the oldest first. A running job without a process belongs to a
         server that has ended, or could not write the end of the job."""
-        queued = {}
-        for name in (file.parent.name for file in self.root.glob(f"*/{STATE}")):
-            if not registry.name_fault(name) and (job := read_job(name)).get("state") in UNFINISHED:
-                queued[name] = job["queued"]
+        jobs = {file.parent.name: read_job(file.parent.name) for file in self.root.glob(f"*/{STATE}")}
+        queued = {name: job["queued"] for name, job in jobs.items() if job.get("state") in UNFINISHED}
         return sorted(queued, key=queued.__getitem__)
 
     def work(self) -> None:

@@ -93,7 +93,7 @@ class Models:
 
     def selectable(self, client: Client) -> list[Term]:
         """The adapters of `choosable_adapters` that fit the base and that the client may use."""
-        terms = [term for term in choosable_adapters() if client.may_use(term.name)]
+        terms = (term for term in choosable_adapters() if client.may_use(term.name))
         return [term for term in terms if self.fits(term.folder, term.stamp)]
 
     def start(self, client: Client) -> str | None:

@@ -71,28 +71,28 @@ async def create_transcription(
 ) -> Response:
     """Transcribe a file."""
     form.check()
-    language = check_language(form.language, server.language)
+    code = check_language(form.language, server.language)
     model = await asyncio.to_thread(server.models.select, form.model, client, form.guard)
     wave = await decode_audio(request, form.file)
     request.state.audio_seconds = len(wave) / SAMPLE_RATE
     hotwords = [*terms_of(form.prompt), *form.keywords]
-    code = language_code(form.language) if form.language else None
     recognizer = await in_thread(server.recognizer_for, model, request.state.handle, hotwords, code)
     transcriber = Transcriber(recognizer, server.dictation if form.dictation else None)
     if form.stream:
         return StreamingResponse(events_of(transcriber, wave), media_type="text/event-stream")
     timed = form.response_format in ("srt", "vtt", "verbose_json")
     work = in_thread(transcriber.transcribe, wave, word_timestamps=timed)
-    return response_of(await unless_client_leaves(request, work), form, language)
+    return response_of(await unless_client_leaves(request, work), form, code)
 
 
-def check_language(language: str | None, written: str | None) -> str:
-    """The English name of a request's language. Raises ApiError if the base does not write it."""
+def check_language(language: str | None, written: str | None) -> str | None:
+    """The code of a request's language, else of what the base writes, if that is known. Raises ApiError if
+    the base does not write it."""
     code = language_code(language) if language else written
-    if code and written and code != written:
+    if written and code != written:
         message = f"This server's base writes {language_names()[written]} ({written})."
         raise ApiError(400, message, "unsupported_language", "language")
-    return language_names()[code] if code else "unknown"
+    return code
 
 
 def terms_of(prompt: str) -> list[str]:
@@ -101,14 +101,14 @@ def terms_of(prompt: str) -> list[str]:
     return [part for part in parts if part and len(part.split()) <= MAX_TERM_WORDS]
 
 
-def response_of(transcript: Transcript, form: TranscriptionForm, language: str) -> Response:
-    """A transcript in the requested format."""
+def response_of(transcript: Transcript, form: TranscriptionForm, code: str | None) -> Response:
+    """A transcript in the requested format; `code`: its language, if the base does not detect it."""
     usage = {"type": "duration", "seconds": math.ceil(transcript.seconds)}
     if form.response_format == "json":
         return JSONResponse({"text": transcript.text, "usage": usage})
     if form.response_format != "verbose_json":
         return PlainTextResponse(FORMATS[form.response_format].write(transcript, OutputOptions()))
-    language = language_names().get(transcript.language, language)  # a base's that writes several
+    language = language_names().get(transcript.language or code, "unknown")
     record: dict[str, Any] = {"task": "transcribe", "language": language}
     record |= {"duration": round(transcript.seconds, 3), "text": transcript.text}
     granularities = form.timestamp_granularities or ["segment"]

@@ -87,9 +87,8 @@ class Settings(BaseModel):
 @router.websocket("/v1/realtime")
 async def realtime(socket: WebSocket, server: ServerOf) -> None:
     """A transcription session."""
-    offered = socket.headers.get("sec-websocket-protocol", "").replace(" ", "").split(",")
     try:
-        await socket.accept("realtime" if "realtime" in offered else None)
+        await socket.accept("realtime" if "realtime" in socket["subprotocols"] else None)
     except OSError:  # the client has left
         return
     events: asyncio.Queue[dict[str, Any] | ApiError | None] = asyncio.Queue(MAX_WAITING_EVENTS)

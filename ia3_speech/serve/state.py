@@ -44,12 +44,12 @@ class Server:
     def __init__(self, session: Session, server: ServerOptions, engine: EngineOptions, limits: LimitOptions):
         self.session, self.limits, self.started = session, limits, time.time()
         session.recognizer()  # reads the base's language model now, not at the first request
-        self.bank, self.metrics = session.cache.bank, Metrics()
-        self.access = Access(server.key_file, limits.rate)
+        self.metrics, self.access = Metrics(), Access(server.key_file, limits.rate)
         aliases = dict(alias.split("=", 1) for alias in server.alias)
         self.models = Models(session, engine.max_adapters, aliases)
         self.check_aliases()
-        self.cache = MeteredCache(self.bank, engine.max_adapters, engine.max_memory * 1e6, self.metrics)
+        bank, max_bytes = session.cache.bank, engine.max_memory * 1e6
+        self.cache = MeteredCache(bank, engine.max_adapters, max_bytes, self.metrics)
         self.engine = Engine(self.cache, engine.batch_seconds, engine.max_wait_ms / 1000, self.metrics)
         english = self.models.base_id == "mini" or not getattr(session.base, "is_multilingual", True)
         language = server.language or ("en" if english else None)
@@ -60,7 +60,6 @@ class Server:
         self.dictation = make_dictation(server.dictation_rules)
         # For users of this machine only: see `app.Entrance.authorize`.
         self.local = server.key_file is None and server.host in LOOPBACK
-        self.training = server.training
         self.jobs = Jobs(session.base.name) if server.training else None
         # Blocking functions run in these (`asyncio.to_thread`).
         self.threads = ThreadPoolExecutor(limits.max_requests + 2 * DECODERS, "request")

@@ -17,6 +17,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, File, Query, Request, UploadFile
@@ -68,13 +69,6 @@ class LearnForm(BaseModel):
     start: str | None = None
 
 
-def voice_name(name: str) -> str:
-    """The registry's spelling of a voice's name. Raises BadName."""
-    if "@" in (name := registry.check_name(name)):
-        raise bad_value("name", "A name with @ belongs to an earlier adapter.")
-    return name
-
-
 def voices_of(client: Client) -> list[str]:
     """The names of voices, and of adapters with corrections, that the client may change."""
     return [name for name in voice_names() if client.may_manage(name)]
@@ -91,12 +85,12 @@ VoiceOf = Annotated[str, Depends(existing_voice)]  # the parameter of an endpoin
 
 def check_training(server: Server) -> None:
     """Raises ApiError 403 if this server makes no adapters."""
-    if not server.training:
+    if not server.jobs:
         raise forbidden("This server makes no adapters.")
 
 
 def known_voice(name: str, names: list[str]) -> str:
-    if (name := voice_name(name)) not in names:
+    if "@" in (name := registry.check_name(name)) or name not in names:
         message = f"There is no voice {name}, or you do not have access to it."
         raise ApiError(404, message, "voice_not_found", "name")
     return name
@@ -113,7 +107,7 @@ def changing(name: str, server: Server, client: Client) -> Iterator[None]:
 @router.get("/v1/voices")
 def list_voices(server: ServerOf, client: ClientOf) -> dict[str, Any]:
     """The base, whether this key may train, and its voices; for an administrator's key, all voices."""
-    training = server.training and bool(client.manage)
+    training = bool(server.jobs and client.manage)
     data = [{"name": name} for name in voices_of(client)] if training else []
     answer = {"base": server.models.base_id, "language": server.language, "training": training, "data": data}
     return answer | {"admin": client.admin} | ({"all": voice_names()} if client.admin else {})
@@ -123,7 +117,9 @@ def list_voices(server: ServerOf, client: ClientOf) -> dict[str, Any]:
 def begin_voice(form: Annotated[VoiceForm, File()], server: ServerOf, client: ClientOf) -> dict[str, Any]:
     """Begin a voice; of an existing voice only `identify` changes."""
     check_training(server)
-    name = server.check_name(voice_name(form.name), client)
+    name = server.check_name(form.name, client)
+    if "@" in name:
+        raise bad_value("name", "A name with @ belongs to an earlier adapter.")
     if not form.consent:
         raise bad_value("consent", "Nothing is stored without consent.")
     is_adapter = registry.is_registered(name)  # blocks while another process writes the registry
@@ -209,7 +205,8 @@ async def add_recording(
 
     def store_recording() -> dict[str, Any]:
         with changing(name, server, client):
-            id = voice.store_recording(name, wave, form.text, server.session.base)
+            given = voice.Correction(name, Path("recording"), form.text)
+            id = voice.store_recording(name, given, wave, server.session.base)
         return {"id": id, "object": "recording", "recordings": len(voice.read_store(name))}
 
     return await asyncio.to_thread(store_recording)
