@@ -30,7 +30,7 @@ ChooseTerms = Callable[[Sequence["Tensor"]], Sequence[Sequence[Terms]]]
 
 
 class AdapterCache:
-    """See the module. Without limits any thread may use it; with limits, a single thread.
+    """See the module. Without limits any thread may use it; with limits, one thread at a time.
 
     Args:
         bank: holds the adapters.

@@ -225,16 +225,16 @@ def learn_voice(
             learnt = train_and_compare(None if moves else adapter, options, new)
             if moves:
                 learnt = compare_with_old_base(adapter, learnt, corrections, options)
-            if learnt.kept and agreed(name):
+            if not learnt.kept:
+                return learnt
+            if agreed(name):
                 from ia3_speech.model.base import load_base
                 from ia3_speech.routing.gate import add_gate
 
                 add_gate(work / "exp/adapter", load_base(base), corrections, name, identify=True)
-            if learnt.kept:
-                missed = learnt.summary["missed"]
-                earlier = register_learnt(name, work / "exp/adapter", corrections, missed, start)
-                return replace(learnt, earlier=earlier)
-            return learnt
+            missed = learnt.summary["missed"]
+            earlier = register_learnt(name, work / "exp/adapter", corrections, missed, start)
+            return replace(learnt, earlier=earlier)
         except TrainingError as error:
             raise TrainingError(str(error).replace(str(work / "data"), name)) from error
         finally:

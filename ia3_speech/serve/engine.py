@@ -178,8 +178,7 @@ class Engine:
                 full = (len(batch) + 1) * longest > self.batch_seconds
                 left = min(row.arrived for row in self.rows) + self.max_wait - time.monotonic()
                 if full or left <= 0 or self.closing:
-                    taken = {row.number for row in batch}
-                    self.rows = [row for row in self.rows if row.number not in taken]
+                    self.rows = [row for row in self.rows if row not in batch]
                     self.now = max(self.now, batch[0].start)
                     return batch
                 self.changed.wait(left)

@@ -75,13 +75,12 @@ class Jobs:
         self.wake.set()
 
     def add(self, name: str, epochs: int | None, start: str | None = None) -> None:
-        """Queue a voice, whose training has this `start`, as `learn_voice`. Raises ApiError 409 if it is
-        already queued or running."""
-        with only_writer(name):
-            if read_job(name).get("state") in UNFINISHED:
-                raise ApiError(409, f"{name} is learning at the moment (wait, or cancel it).", "learning")
-            (voice_folder(name) / REPORT).unlink(missing_ok=True)
-            self.write(name, "queued", epochs=epochs, start=start, queued=time.time())
+        """Queue a voice, whose lock is held, and whose training has this `start`, as `learn_voice`. Raises
+        ApiError 409 if it is already queued or running."""
+        if read_job(name).get("state") in UNFINISHED:
+            raise ApiError(409, f"{name} is learning at the moment (wait, or cancel it).", "learning")
+        (voice_folder(name) / REPORT).unlink(missing_ok=True)
+        self.write(name, "queued", epochs=epochs, start=start, queued=time.time())
         self.wake.set()
 
     def cancel(self, name: str) -> None:
@@ -96,11 +95,9 @@ class Jobs:
                 self.write(name, "cancelled")
 
     def write(self, name: str, state: str, **more: Any) -> None:
-        """Write the state of a job, unless its voice has been deleted. Raises StoreLocked."""
-        with only_writer(name):
-            if is_stored(name):
-                job = {key: read_job(name).get(key) for key in ("epochs", "start", "queued")}
-                atomic.write_json(voice_folder(name) / STATE, {"state": state} | job | more)
+        """Write the state of a job of a voice whose lock is held."""
+        job = {key: read_job(name).get(key) for key in ("epochs", "start", "queued")}
+        atomic.write_json(voice_folder(name) / STATE, {"state": state} | job | more)
 
     def names(self) -> list[str]:
         """The voices with unfinished jobs, the oldest first. A running job without a process belongs to a

@@ -140,7 +140,7 @@ def no_choice(name: str) -> ApiError:
 
 
 class MeteredCache(AdapterCache):
-    """The adapter cache of the engine's thread, with counts for Prometheus."""
+    """The adapter cache of the engine, with counts for Prometheus."""
 
     def __init__(self, bank: Bank, max_adapters: float, max_bytes: float, metrics: Metrics):
         super().__init__(bank, max_adapters, max_bytes)

@@ -69,6 +69,13 @@ class LearnForm(BaseModel):
     start: str | None = None
 
 
+def voice_name(name: str) -> str:
+    """The registry's spelling of a voice's name. Raises BadName."""
+    if "@" in (name := registry.check_name(name)):
+        raise bad_value("name", "A name with @ belongs to an earlier adapter.")
+    return name
+
+
 def voices_of(client: Client) -> list[str]:
     """The names of voices, and of adapters with corrections, that the client may change."""
     return [name for name in voice_names() if client.may_manage(name)]
@@ -90,7 +97,7 @@ def check_training(server: Server) -> None:
 
 
 def known_voice(name: str, names: list[str]) -> str:
-    if "@" in (name := registry.check_name(name)) or name not in names:
+    if (name := voice_name(name)) not in names:
         message = f"There is no voice {name}, or you do not have access to it."
         raise ApiError(404, message, "voice_not_found", "name")
     return name
@@ -117,9 +124,7 @@ def list_voices(server: ServerOf, client: ClientOf) -> dict[str, Any]:
 def begin_voice(form: Annotated[VoiceForm, File()], server: ServerOf, client: ClientOf) -> dict[str, Any]:
     """Begin a voice; of an existing voice only `identify` changes."""
     check_training(server)
-    name = server.check_name(form.name, client)
-    if "@" in name:
-        raise bad_value("name", "A name with @ belongs to an earlier adapter.")
+    name = server.check_name(voice_name(form.name), client)
     if not form.consent:
         raise bad_value("consent", "Nothing is stored without consent.")
     is_adapter = registry.is_registered(name)  # blocks while another process writes the registry

@@ -13,9 +13,7 @@ function showSection() {
   const wanted = location.hash.slice(1);
   const shown = SECTIONS.includes(wanted) && (state.training || WITHOUT_TRAINING.includes(wanted)) ? wanted : "try";
   for (const id of SECTIONS) $(id).hidden = id !== shown;
-  for (const link of document.querySelectorAll("nav a"))
-    if (link.hash === `#${shown}`) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
+  for (const link of document.querySelectorAll("nav a")) link.ariaCurrent = link.hash === `#${shown}` ? "page" : null;
 }
 
 async function start() {
@@ -38,6 +36,7 @@ async function start() {
     showSection();
   });
   addEventListener("hashchange", () => {
+    for (const button of document.querySelectorAll("[data-recording=true]")) button.click(); // ends the recording
     showSection();
     $("main").focus();
   });

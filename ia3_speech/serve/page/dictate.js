@@ -45,7 +45,6 @@ export function startDictating() {
   for (const id of ["dictate-voice", "dictate-written"]) $(id).onchange = configure;
   $("dictate-copy").onclick = () => run($("dictate-copy"), $("dictate-status"), () =>
     copy($("dictate-text").value, $("dictate-status")));
-  window.addEventListener("hashchange", () => isPressed($("dictate-record")) && $("dictate-record").click());
   document.addEventListener("refreshed", () => { $("dictate-text").lang = state.language ?? ""; });
 }
 

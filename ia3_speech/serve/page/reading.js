@@ -41,7 +41,6 @@ export function startReading() {
     if (voice) showSentence();
     else list = sentences();
   });
-  window.addEventListener("hashchange", () => isRecording() && $("read-record").click());
 }
 
 async function agree() {

@@ -43,7 +43,6 @@ export function startTry() {
     run(event.submitter ?? $("correct"), $("correct-status"), saveCorrection);
   };
   document.addEventListener("refreshed", showAdapters);
-  window.addEventListener("hashchange", () => isPressed($("record")) && $("record").click());
 }
 
 export async function copy(text, status) {
@@ -184,8 +183,7 @@ function column(heading, result, differing) {
   text.onkeydown = moveAmong;
   if (!words.length) text.textContent = t("nothing_heard");
   const note = make("p", { className: "quiet", textContent: guardNote(result) });
-  const alternatives = make("div", { className: "alternatives" });
-  alternatives.setAttribute("role", "group");
+  const alternatives = make("div", { className: "alternatives", role: "group" });
   return make("div", { className: "card" }, make("h3", { textContent: heading }), text, alternatives, note);
 }
 

@@ -32,16 +32,12 @@ export async function showCards(place, names) {
   await Promise.all(cards.map(fill));
 }
 
-const fills = new WeakMap(); // card → how often it was filled, so that a late answer is dropped
-
 async function fill(card) {
   const { name } = card.dataset;
-  const count = (fills.get(card) ?? 0) + 1;
-  fills.set(card, count);
-  const voice = await apiJson(pathOf(name));
-  if (fills.get(card) !== count) return;
-  const status = make("p", { className: "status" });
-  status.setAttribute("role", "status");
+  const request = (card.request = apiJson(pathOf(name)));
+  const voice = await request;
+  if (card.request !== request) return; // a later answer fills the card
+  const status = make("p", { className: "status", role: "status" });
   const minutes = number(voice.seconds / 60, 1);
   card.replaceChildren(
     make("h3", { textContent: name }),
@@ -61,8 +57,8 @@ async function fill(card) {
 function recordingsOf(card, voice, status) {
   const { suspicious = [], unlike = [] } = voice.job?.result ?? {};
   const rows = voice.items.map((item) => {
-    const remove = make("button", { textContent: t("delete_one") });
-    remove.setAttribute("aria-label", t("delete_one_label", { text: item.text }));
+    const ariaLabel = t("delete_one_label", { text: item.text });
+    const remove = make("button", { textContent: t("delete_one"), ariaLabel });
     remove.onclick = () => run(remove, status, async () => {
       await api(`${pathOf(voice.name)}/recordings/${encodeURIComponent(item.id)}`, { method: "DELETE" });
       await fill(card);
@@ -134,13 +130,10 @@ function actionsOf(card, voice, status) {
 /** Show the progress of a job until it has ended. */
 function follow(card, status, first) {
   const { name } = card.dataset;
-  const bar = make("progress", { max: 1, tabIndex: -1 });
-  bar.setAttribute("aria-label", t("job_running"));
+  const bar = make("progress", { max: 1, tabIndex: -1, ariaLabel: t("job_running") });
   const text = make("p", { className: "quiet" });
   const cancel = make("button", { className: "cancel", textContent: t("cancel") });
-  cancel.onclick = () => run(cancel, status, async () => {
-    await api(`${pathOf(name)}/learn`, { method: "DELETE" });
-  });
+  cancel.onclick = () => run(cancel, status, () => api(`${pathOf(name)}/learn`, { method: "DELETE" }));
   status.textContent = t(first.state === "queued" ? "job_queued" : "job_running");
   status.after(make("div", {}, bar, text, make("div", { className: "row" }, cancel)));
   const show = (job) => {
