@@ -41,7 +41,6 @@ from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.hypotheses import GreedySearch
 from ia3_speech.scoring.table import markdown_table
 from ia3_speech.serve.engine import Engine, QueueHandle
-from ia3_speech.serve.models import MeteredCache
 from ia3_speech.serve.monitoring import Metrics
 from ia3_speech.serve.options import EngineOptions
 
@@ -155,18 +154,19 @@ def measure(answer: Answer, setup: Setup, rate: float) -> tuple[float, float, fl
 
 @contextmanager
 def engine_system(setup: Setup, mixed: bool) -> Iterator[Answer]:
-    metrics, search = Metrics(), GreedySearch(setup.base.vocabulary)
-    cache = MeteredCache(Bank(setup.base), len(setup.adapters), 1e12, metrics)
+    search, count = GreedySearch(setup.base.vocabulary), len(setup.adapters)
+    options = EngineOptions(
+        batch_seconds=setup.batch_seconds, max_wait_ms=MAX_WAIT_MS, max_adapters=count, max_memory=1e6
+    )
+    engine = Engine(Bank(setup.base), options, Metrics())
     for terms in setup.terms:  # the disk isn't measured
-        cache.row(terms)
-    engine = Engine(cache, setup.batch_seconds, MAX_WAIT_MS / 1000, metrics)
+        engine.cache.row(terms)
 
     def answer(wave: np.ndarray, voice: int) -> str:
         return search(QueueHandle(engine).logits([wave], setup.terms[voice] if mixed else ())[0]).text
 
     yield answer
     engine.close()
-    detach(setup.base.model)
 
 
 @dataclass(eq=False)

@@ -62,12 +62,12 @@ class AdapterCache:
                 self.loaded.move_to_end(term.folder)
         return tuple((term.folder, term.weight) for term in terms)
 
-    def load(self, term: Term, keep: Container[Path]) -> bool:
-        """Load an adapter unless its current version is loaded; returns whether it was loaded now."""
+    def load(self, term: Term, keep: Container[Path]) -> None:
+        """Load an adapter unless its current version is loaded."""
         known = self.loaded.get(term.folder)
         # A request that is older than the loaded version gets the loaded version.
         if known and known.stamp in (term.stamp, stamp_of(term.folder)):
-            return False
+            return
         with registry.without_writers():
             stamp, adapter = stamp_of(term.folder), read_adapter(self.bank.base.model, term.folder)
         warn_of_ones(adapter)
@@ -78,7 +78,6 @@ class AdapterCache:
             if len(self.loaded) <= self.max_adapters and self.bank.nbytes <= self.max_bytes:
                 break
             self.drop(folder)
-        return True
 
     def forget(self, name: str) -> None:
         """Unload the adapter that is registered under a name."""

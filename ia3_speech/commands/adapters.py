@@ -222,13 +222,13 @@ def gate(
         count = add_background(folder, loaded, utterances, allow_pipes=allow_pipes)
         print(f"{folder / PEOPLE}: of {plural(count, 'utterance')}")
         return
+    if name and not identifies:
+        agree(name, False)  # deletes an earlier voice print, also if there are no recordings any more
     if not utterances:
         raise UserError(f"{adapter}: no recordings are stored under this name (give `data`)")
     speakers = sorted({utterance.speaker for utterance in utterances})
     if identifies and len(speakers) > 1:
         raise UserError(f"`identify`: the recordings are of {', '.join(speakers[:5])}, and not of one person")
-    if name and not identifies:
-        agree(name, False)
     options = {"identify": identifies, "allow_pipes": allow_pipes}
     count = add_gate(folder, loaded, utterances, name, **options)
     if name and identifies:

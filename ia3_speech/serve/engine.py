@@ -26,10 +26,12 @@ from itertools import count
 import numpy as np
 from torch import Tensor
 
+from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.cache import AdapterCache, Terms
 from ia3_speech.adapters.spec import find_registered
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.serve.monitoring import Metrics
+from ia3_speech.serve.options import EngineOptions
 
 logger = logging.getLogger(__name__)
 
@@ -95,22 +97,20 @@ class QueueHandle:
 
 
 class Engine:
-    """The queue and its thread. Close it to end the thread.
+    """The queue, its thread, and the cache of adapters. Close it to end the thread and restore the base."""
 
-    Args:
-        batch_seconds: seconds of padded audio in a batch.
-        max_wait: seconds that a batch waits to become full.
-    """
-
-    def __init__(self, cache: AdapterCache, batch_seconds: float, max_wait: float, metrics: Metrics):
-        self.cache, self.metrics = cache, metrics
-        self.batch_seconds, self.max_wait = batch_seconds, max_wait
+    def __init__(self, bank: Bank, options: EngineOptions, metrics: Metrics):
+        self.cache = AdapterCache(bank, options.max_adapters, options.max_memory * 1e6)
+        self.batch_seconds, self.max_wait = options.batch_seconds, options.max_wait_ms / 1000
+        self.metrics = metrics
         self.changed, self.computing = threading.Condition(), threading.Lock()
         self.rows: list[QueuedPiece] = []
         self.now = 0.0  # virtual time: the start of the last piece that left the queue
         self.numbers = count(1)
         self.closing = False
         metrics.waiting.set_function(lambda: len(self.rows))
+        metrics.adapters.set_function(lambda: len(self.cache.loaded))
+        metrics.adapter_bytes.set_function(lambda: bank.nbytes)
         self.thread = threading.Thread(target=self.run, name="engine", daemon=True)
         self.thread.start()
 
@@ -142,11 +142,13 @@ class Engine:
                 self.forget(term.name)
 
     def close(self) -> None:
-        """Refuse new pieces, compute the waiting pieces, then end the thread."""
+        """Refuse new pieces, compute the waiting pieces, then end the thread, and unload all adapters."""
         with self.changed:
             self.closing = True
             self.changed.notify()
         self.thread.join()
+        for folder in [*self.cache.loaded]:
+            self.cache.drop(folder)
 
     # ---- the engine's thread
 
@@ -203,13 +205,16 @@ class Engine:
     def compute(self, batch: Sequence[QueuedPiece]) -> None:
         """Compute a batch's logits. If an adapter can't be loaded, only its row fails."""
         began, rows, names = time.monotonic(), [], []
-        keep = {term.folder for row in batch for term in row.terms}
+        keep, known = {term.folder for row in batch for term in row.terms}, dict(self.cache.loaded)
         for row in batch:
             try:
                 names.append(self.cache.row(row.terms, keep))
                 rows.append(row)
             except Exception as error:
                 row.future.set_exception(error)
+        loads = sum(known.get(folder) is not term for folder, term in self.cache.loaded.items())
+        self.metrics.loads.inc(loads)
+        self.metrics.evictions.inc(len(known) + loads - len(self.cache.loaded))
         if not rows:
             return
         try:

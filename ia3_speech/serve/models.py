@@ -4,14 +4,12 @@ In: the name in a request, and the rights of its key. Out: an `AdapterSpec`. Onl
 accepted, never a path, an experiment or a name on the Hub.
 """
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.bank import Bank
-from ia3_speech.adapters.cache import AdapterCache
 from ia3_speech.adapters.card import is_biometric
 from ia3_speech.adapters.record import GATE, read_metadata, read_summary, same_base
 from ia3_speech.adapters.spec import (
@@ -26,7 +24,6 @@ from ia3_speech.adapters.spec import (
 from ia3_speech.errors import UserError
 from ia3_speech.serve.access import Client
 from ia3_speech.serve.errors import ApiError, bad_value, unknown_model
-from ia3_speech.serve.monitoring import Metrics
 from ia3_speech.session import Session
 from ia3_speech.training.config import NEAREST
 
@@ -137,23 +134,6 @@ def no_choice(name: str) -> ApiError:
         "needs adapters with a gate (one person's as auto:NAME, or if they agreed), and a base with one."
     )
     return bad_value("model", f"{name}: the choice by audio {message}")
-
-
-class MeteredCache(AdapterCache):
-    """The adapter cache of the engine, with counts for Prometheus."""
-
-    def __init__(self, bank: Bank, max_adapters: float, max_bytes: float, metrics: Metrics):
-        super().__init__(bank, max_adapters, max_bytes)
-        self.metrics = metrics
-        metrics.adapters.set_function(lambda: len(bank.names()))
-        metrics.adapter_bytes.set_function(lambda: bank.nbytes)
-
-    def load(self, term: Term, keep: Container[Path]) -> bool:
-        before, loads = len(self.loaded), super().load(term, keep)
-        if loads:
-            self.metrics.loads.inc()
-            self.metrics.evictions.inc(before + 1 - len(self.loaded))
-        return loads
 
 
 def language_code(language: str) -> str:

@@ -34,7 +34,6 @@ from ia3_speech.search import SearchOptions
 from ia3_speech.serve.app import make_app
 from ia3_speech.serve.engine import ClientLeft, Engine, EngineClosed, QueueHandle
 from ia3_speech.serve.errors import invalid
-from ia3_speech.serve.models import MeteredCache
 from ia3_speech.serve.monitoring import Metrics
 from ia3_speech.serve.options import EngineOptions, LimitOptions, ServerOptions
 from ia3_speech.serve.state import Server
@@ -63,9 +62,7 @@ class Replica:
 
     def __init__(self, options: EngineOptions):
         base = load(search=SearchOptions(search="greedy"), **options.for_loading()).recognizer.base
-        metrics = Metrics()
-        self.cache = MeteredCache(Bank(base), options.max_adapters, options.max_memory * 1e6, metrics)
-        self.engine = Engine(self.cache, options.batch_seconds, options.max_wait_ms / 1000, metrics)
+        self.engine = Engine(Bank(base), options, Metrics())
 
     async def logits(self, waves: Sequence[np.ndarray], terms: Terms) -> list[Tensor]:
         """As `QueueHandle.logits`, for waves with the same terms."""
@@ -85,7 +82,7 @@ class Replica:
 
     def loaded(self) -> list[str]:
         """The names of the adapters in the bank."""
-        return [term.name for term in self.cache.loaded.values()]
+        return [term.name for term in self.engine.cache.loaded.values()]
 
     def check_health(self) -> None:
         """Called by Ray every few seconds: an ended engine raises; removed adapters are unloaded."""

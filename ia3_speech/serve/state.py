@@ -25,7 +25,7 @@ from ia3_speech.serve.access import ANYBODY, Access, Client
 from ia3_speech.serve.engine import Engine, QueueHandle
 from ia3_speech.serve.errors import ApiError, overloaded
 from ia3_speech.serve.jobs import Jobs
-from ia3_speech.serve.models import MeteredCache, Models, language_code
+from ia3_speech.serve.models import Models, language_code
 from ia3_speech.serve.monitoring import Metrics
 from ia3_speech.serve.options import LOOPBACK, EngineOptions, LimitOptions, ServerOptions
 from ia3_speech.session import Session
@@ -48,9 +48,7 @@ class Server:
         aliases = dict(alias.split("=", 1) for alias in server.alias)
         self.models = Models(session, engine.max_adapters, aliases)
         self.check_aliases()
-        bank, max_bytes = session.cache.bank, engine.max_memory * 1e6
-        self.cache = MeteredCache(bank, engine.max_adapters, max_bytes, self.metrics)
-        self.engine = Engine(self.cache, engine.batch_seconds, engine.max_wait_ms / 1000, self.metrics)
+        self.engine = Engine(session.cache.bank, engine, self.metrics)
         english = self.models.base_id == "mini" or not getattr(session.base, "is_multilingual", True)
         language = server.language or ("en" if english else None)
         if language == "auto" or "choice of languages" in session.base.abilities:
@@ -74,8 +72,6 @@ class Server:
             self.jobs.close()
         self.engine.close()
         self.threads.shutdown()
-        for folder in [*self.cache.loaded]:
-            self.cache.drop(folder)
 
     def check_aliases(self) -> None:
         """Raises UserError for an alias that is a model's name, or stands for no model."""

@@ -217,6 +217,13 @@ def test_the_card_says_it_and_no_copy_leaves(people, tmp_path):
     assert "recognise them" not in (tmp_path / "copy/README.md").read_text()
 
 
+def test_consent_can_be_withdrawn_without_recordings(people, run_command):
+    gate = registry.adapters_dir() / "anna" / GATE
+    assert gate.is_file()
+    done = run_command("adapters", "gate", "anna", "--identify", "no")
+    assert done.code == 1 and "anna: no recordings are stored" in done.err and not gate.exists()
+
+
 def test_deletion_removes_it_of_an_adapter_that_stays_too(people):
     folder = registry.adapters_dir() / "anna"
     shutil.copytree(folder, folder.with_name("anna@1"))

@@ -37,7 +37,7 @@ def test_stored_used_replaced_shown_and_removed(running, adapters, recordings, o
         return running.transcribe(recordings[0], model).json()["text"]
 
     def loaded() -> list[str]:
-        return [stored.name for stored in running.server.cache.loaded]
+        return [stored.name for stored in running.server.engine.cache.loaded]
 
     done = running.upload("ward", adapters["medical"])
     assert done.status_code == 201 and done.json()["labels"] == {"domain": "medical"}

@@ -14,8 +14,8 @@ from ia3_speech.adapters.spec import Term, find_registered
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.errors import AdapterError
 from ia3_speech.serve.engine import Engine, EngineClosed, QueueHandle
-from ia3_speech.serve.models import MeteredCache
 from ia3_speech.serve.monitoring import Metrics
+from ia3_speech.serve.options import EngineOptions
 
 
 def seconds(count: float) -> np.ndarray:
@@ -26,7 +26,7 @@ class WatchedEngine(Engine):
     """Batches of 40 s that wait for nobody; the first, of 1 s, is under way until `go`. 7 s are too many."""
 
     def __init__(self, bank: Bank, monkeypatch):
-        super().__init__(MeteredCache(bank, 2, 1e9, Metrics()), 40.0, 0.0, Metrics())
+        super().__init__(bank, EngineOptions(batch_seconds=40, max_wait_ms=0, max_adapters=2), Metrics())
         self.base, self.batches, logits = bank.base, [], bank.logits
         self.began, self.go = threading.Event(), threading.Event()
 
@@ -92,7 +92,7 @@ def test_a_defect_leaves_nobody_waiting(engine, monkeypatch):
 
 @pytest.fixture
 def cache(session, adapters):
-    cache = MeteredCache(Bank(session.base), 2, 1e9, Metrics())
+    cache = AdapterCache(Bank(session.base), 2, 1e9)
     yield cache
     for folder in [*cache.loaded]:
         cache.drop(folder)

@@ -22,7 +22,7 @@ class Gate:
     """Holds the model's batches until it is opened."""
 
     def __init__(self, running, monkeypatch):
-        bank = running.server.cache.bank
+        bank = running.server.engine.cache.bank
         self.began, self.go, self.rows, logits = threading.Event(), threading.Event(), 0, bank.logits
 
         def wait(waves, names, **options):
@@ -75,7 +75,7 @@ def test_a_shutdown_finishes_accepted_requests(serving, adapters, recordings, mo
         gate.go.set()
         thread.join(60)
     assert answers[0].status_code == 200 and answers[0].json()["text"]
-    assert not running.server.engine.alive and not running.server.cache.bank.names()
+    assert not running.server.engine.alive and not running.server.engine.cache.bank.names()
 
 
 # ---- clients that leave
