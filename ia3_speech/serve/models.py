@@ -9,6 +9,8 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
+from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.card import is_biometric
 from ia3_speech.adapters.record import GATE, read_metadata, read_summary, same_base
@@ -29,6 +31,8 @@ from ia3_speech.training.config import NEAREST
 
 MAX_NAME = 256  # characters of a sum
 MAX_COMPARED = 10_000  # adapters with stored results of this comparison
+# ISO 639-1 code → English name, from Whisper's table, as in OpenAI's verbose_json
+LANGUAGE_NAMES = {code: name for code, name in LANGUAGES.items() if len(code) == 2}
 
 
 class Models:
@@ -139,15 +143,7 @@ def no_choice(name: str) -> ApiError:
 def language_code(language: str) -> str:
     """`en` or `en-GB` → `en`, ISO 639-1. Raises ApiError for anything else."""
     code = language.strip().lower().replace("_", "-").partition("-")[0]
-    if code not in language_names():
+    if code not in LANGUAGE_NAMES:
         message = f"Invalid language '{language[:40]}'. Language parameter must be specified in ISO-639-1 "
         raise ApiError(400, f"{message}format.", "invalid_language_format", "language")
     return code
-
-
-@lru_cache(1)
-def language_names() -> dict[str, str]:
-    """ISO 639-1 code → English name, from Whisper's table, as in OpenAI's verbose_json."""
-    from transformers.models.whisper.tokenization_whisper import LANGUAGES
-
-    return {code: name for code, name in LANGUAGES.items() if len(code) == 2}

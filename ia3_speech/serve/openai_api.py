@@ -27,7 +27,7 @@ from ia3_speech.decoding.transcription import Transcriber
 from ia3_speech.errors import SearchError, UserError
 from ia3_speech.serve.errors import INTERNAL, ApiError, api_error, bad_value
 from ia3_speech.serve.forms import ClientOf, FormRoute, ServerOf, decode_audio, unless_client_leaves
-from ia3_speech.serve.models import language_code, language_names
+from ia3_speech.serve.models import LANGUAGE_NAMES, language_code
 
 MAX_TERM_WORDS = 6  # a longer part of a prompt is a sentence, not a term
 
@@ -90,7 +90,7 @@ def check_language(language: str | None, written: str | None) -> str | None:
     the base does not write it."""
     code = language_code(language) if language else written
     if written and code != written:
-        message = f"This server's base writes {language_names()[written]} ({written})."
+        message = f"This server's base writes {LANGUAGE_NAMES[written]} ({written})."
         raise ApiError(400, message, "unsupported_language", "language")
     return code
 
@@ -108,7 +108,7 @@ def response_of(transcript: Transcript, form: TranscriptionForm, code: str | Non
         return JSONResponse({"text": transcript.text, "usage": usage})
     if form.response_format != "verbose_json":
         return PlainTextResponse(FORMATS[form.response_format].write(transcript, OutputOptions()))
-    language = language_names().get(transcript.language or code, "unknown")
+    language = LANGUAGE_NAMES.get(transcript.language or code, "unknown")
     record: dict[str, Any] = {"task": "transcribe", "language": language}
     record |= {"duration": round(transcript.seconds, 3), "text": transcript.text}
     granularities = form.timestamp_granularities or ["segment"]
