@@ -49,7 +49,7 @@ def folders_of(name: str) -> dict[str, Path]:
     from ia3_speech.corrections.store import store_of, versions_of, voice_folder
 
     folders = {"recordings": store_of(name), "record": voice_folder(name)}
-    folders |= {version: registry.adapters_dir() / version for version in versions_of(name)}
+    folders |= {f"adapters/{version}": registry.adapters_dir() / version for version in versions_of(name)}
     folders = {each: folder for each, folder in folders.items() if folder.is_dir()}
     if not folders:
         raise UserError(f"{name}: there is no voice of this name (ia3-speech voices list)")

@@ -82,9 +82,9 @@ def test_what_is_stored_is_shown_and_exported(new_base, run_command, tmp_path):
         and "does not recognise" in shown
     )
     done = run_command("voices", "export", "anna", "--out", tmp_path / "out")
-    assert done.out == f"{tmp_path / 'out'}: anna, recordings\n"
+    assert done.out == f"{tmp_path / 'out'}: adapters, recordings\n"
     assert len([*(tmp_path / "out/recordings/audio").iterdir()]) == 7
-    assert (tmp_path / "out/anna/adapter_model.safetensors").is_file()
+    assert (tmp_path / "out/adapters/anna/adapter_model.safetensors").is_file()
     assert "exists" in run_command("voices", "export", "anna", "--out", tmp_path / "out").err
     assert "there is no voice" in run_command("voices", "show", "nobody").err
     with pytest.raises(UserError, match="there is no voice"):
