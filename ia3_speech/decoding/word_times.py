@@ -91,20 +91,19 @@ def words_of(
     frame = base.stride / SAMPLE_RATE
     timed = base.timed(row, hypothesis, seconds)
     if timed is None:
-        options = {"offset": offset, "duration": seconds, "scaling": scaling}
-        words = word_times(row, hypothesis, base.vocabulary, frame, **options)
-        if not (hypothesis.others and any(word.confidence < UNSURE for word in words)):
-            return words
+        words = word_times(row, hypothesis, base.vocabulary, frame, duration=seconds, scaling=scaling)
         texts = hypothesis.alternatives()
-        return [
+        words = [
             replace(word, alternatives=texts.get(number, ())) if word.confidence < UNSURE else word
             for number, word in enumerate(words)
         ]
-    edges = [(min(word.first * frame, seconds), min((word.last + 1) * frame, seconds)) for word in timed]
-    return [
-        Word(word.text, offset + start, offset + end, float(scaling(word.confidence)))
-        for word, (start, end) in zip(timed, edges, strict=True)
-    ]
+    else:
+        edges = [(min(w.first * frame, seconds), min((w.last + 1) * frame, seconds)) for w in timed]
+        words = [
+            Word(word.text, *times, float(scaling(word.confidence)))
+            for word, times in zip(timed, edges, strict=True)
+        ]
+    return [replace(word, start=offset + word.start, end=offset + word.end) for word in words]
 
 
 def word_times(
@@ -113,7 +112,6 @@ def word_times(
     vocabulary: Vocabulary,
     frame_seconds: float,
     *,
-    offset: float = 0.0,
     duration: float | None = None,
     scaling: Scaling = Scaling(),
 ) -> list[Word]:
@@ -125,7 +123,6 @@ def word_times(
     Args:
         logits: (frames, vocabulary) of the piece.
         frame_seconds: seconds per frame.
-        offset: start of the piece in the recording, in seconds.
         duration: of the piece, in seconds; None: duration of its frames. No word ends later.
         scaling: of the confidences of aligned words.
 
@@ -157,10 +154,7 @@ def word_times(
     align(len(logits), duration)
     ends = [min(word.end, max(word.start, following.start)) for word, following in pairwise(words)]
     ends += [word.end for word in words[-1:]]
-    return [
-        replace(word, start=word.start + offset, end=end + offset)
-        for word, end in zip(words, ends, strict=True)
-    ]
+    return [replace(word, end=end) for word, end in zip(words, ends, strict=True)]
 
 
 def aligned_words(
@@ -251,7 +245,8 @@ def forced_path(log_probabilities: np.ndarray, tokens: Sequence[int], blank: int
         free = np.zeros((2 * len(some), window.shape[1]), window.dtype)
         path = torchaudio_path(np.concatenate([window, free]), some, blank)[: WINDOW_FRAMES // 2]
         runs = np.flatnonzero(np.diff(path, prepend=blank) != 0)  # frames at which another symbol begins
-        end = next((int(run) for run in reversed(runs) if path[run] != blank), len(path))
+        # The last symbol may go on; at frame 0 it is the only one, before a pause longer than half a window.
+        end = next((int(run) for run in reversed(runs) if run and path[run] != blank), len(path))
         parts.append(path[:end])
         begin, written = begin + end, written + int((path[runs[runs < end]] != blank).sum())
     rest = log_probabilities[begin:]

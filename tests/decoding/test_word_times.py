@@ -30,9 +30,9 @@ def times_of(logits: torch.Tensor, text: str, **options) -> list[Word]:
 
 
 def test_a_word_begins_a_frame_before_its_symbols_and_ends_two_after_them():
-    words = times_of(logits_of("___ab____|_bb_______"), "ab b", offset=10.0)
+    words = times_of(logits_of("___ab____|_bb_______"), "ab b")
     assert [(w.text, round(w.start, 2), round(w.end, 2)) for w in words] == [
-        ("ab", 10.04, 10.14), ("b", 10.2, 10.3),
+        ("ab", 0.04, 0.14), ("b", 0.2, 0.3),
     ]  # fmt: skip
     assert [w.tokens for w in words] == [(2, 3), (3,)] and all(0.99 < w.confidence < 1 for w in words)
 
@@ -57,11 +57,11 @@ def test_a_word_keeps_the_confidence_and_the_frames_that_a_search_gives_it():
     logits = logits_of("___ab__|bab_ab|__b__")
     spotted = TimedWord("B12 500", 8, 13, 0.8)
     hypothesis = Hypothesis((TimedWord("ab", 3, 4), spotted, TimedWord("b", 17, 17)))
-    words = word_times(logits, hypothesis, VOCABULARY, 0.02, offset=1.0, scaling=Scaling(0.5))
+    words = word_times(logits, hypothesis, VOCABULARY, 0.02, scaling=Scaling(0.5))
     assert [word.text for word in words] == ["ab", "B12", "500", "b"]
     assert [word.confidence for word in words[1:3]] == [0.8, 0.8] and 0.9 < words[0].confidence < 0.99
     assert [(round(w.start, 3), round(w.end, 3)) for w in words] == [
-        (1.04, 1.14), (1.14, 1.23), (1.23, 1.32), (1.32, 1.4),
+        (0.04, 0.14), (0.14, 0.23), (0.23, 0.32), (0.32, 0.4),
     ]  # fmt: skip
 
 

@@ -26,13 +26,14 @@ def random_log_probabilities(frames: int, symbols: int, seed: int) -> torch.Tens
 
 
 @settings(max_examples=10)
-@given(st.integers(0, 99))
-def test_windows_of_a_long_recording_give_the_path_of_the_whole(seed):
-    """Each token for two frames, then a blank; a pause of 30 frames in the middle."""
+@given(st.integers(0, 99), st.sampled_from([30, 400]))
+def test_windows_of_a_long_recording_give_the_path_of_the_whole(seed, pause):
+    """Each token for two frames, then a blank; a pause in the middle, perhaps longer than a window."""
     tokens = np.random.default_rng(seed).integers(1, 5, 400).tolist()
-    log_probabilities = random_log_probabilities(1230, 5, seed).numpy()
+    log_probabilities = random_log_probabilities(1200 + pause, 5, seed).numpy()
+    log_probabilities[600 : 600 + pause, 0] += 9
     for n, token in enumerate(tokens):
-        first = 3 * n + 30 * (n >= 200)
+        first = 3 * n + pause * (n >= 200)
         log_probabilities[first : first + 2, token] += 9
         log_probabilities[first + 2, 0] += 9
     whole = forced_path(log_probabilities, tokens, 0)
