@@ -17,18 +17,19 @@ score the lowest mean log-probability of any 30 frames of it.
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ia3_speech import atomic
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.directory import summarize
-from ia3_speech.data.text import Vocabulary, target_text
+from ia3_speech.data.text import target_text
 from ia3_speech.data.utterance import MAX_LISTED, Utterance, load_utterances, with_duration
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS, best_cuts, cut_at_pauses, quietest
 from ia3_speech.decoding.word_times import forced_path, spans, spell
@@ -148,37 +149,23 @@ class Alignment:
     def score(self, start: float, end: float) -> float:
         """The lowest mean of `path_scores` over 30 frames from `start` to `end` seconds; 0 is perfect."""
         first, last = np.searchsorted(self.frame_times, (start, end))
-        scores = self.path_scores[first : max(last, first + 1)]
-        if len(scores) <= SCORE_FRAMES:
-            return float(scores.mean())
-        sums = np.cumsum(np.concatenate(([0.0], scores)))
-        return float((sums[SCORE_FRAMES:] - sums[:-SCORE_FRAMES]).min() / SCORE_FRAMES)
+        scores = self.path_scores[first : max(last, first + 1)].astype(np.float64)
+        return float(sliding_window_view(scores, min(SCORE_FRAMES, len(scores))).mean(1).min())
 
 
 def align_recording(wave: np.ndarray, text: str, base: Base, maximum_seconds: float) -> Alignment:
     """The alignment of `text` with `wave`, float32 `(samples,)`, 16 kHz, by a base of its language. Raises
-    ValueError as `align_words`."""
+    ValueError where the words need more frames, or the base can write none of them."""
+    words, vocabulary = text.split(), base.vocabulary
+    symbols = spell([target_text(word, "ctc", vocabulary) for word in words], vocabulary)
+    if not symbols:
+        raise ValueError("the base can write nothing of the text")
     parts, times = [], []
     for first, end in cut_at_pauses(wave, maximum_seconds):
         (logits,) = base.logits([wave[first:end]])
         parts.append(logits.log_softmax(-1).numpy())
         times.append((first + base.stride * np.arange(len(logits))) / SAMPLE_RATE)
-    frame_times = np.concatenate(times)
-    return align_words(np.concatenate(parts), frame_times, text.split(), base.vocabulary, base.stride)
-
-
-def align_words(
-    log_probabilities: np.ndarray,
-    times: np.ndarray,
-    words: Sequence[str],
-    vocabulary: Vocabulary,
-    stride: int,
-) -> Alignment:
-    """The alignment of words with `(frames, vocabulary)`, which begin at `times` and last `stride` samples.
-    Raises ValueError where the words need more frames, or the base can write none of them."""
-    symbols = spell([target_text(word, "ctc", vocabulary) for word in words], vocabulary)
-    if not symbols:
-        raise ValueError("the base can write nothing of the text")
+    log_probabilities, frame_times = np.concatenate(parts), np.concatenate(times)
     path = forced_path(log_probabilities, [token for token, _ in symbols], vocabulary.blank)
     scores = log_probabilities[np.arange(len(path)), path]
     frames: dict[int, tuple[int, int]] = {}  # the first and the last of each word that can be written
@@ -188,7 +175,8 @@ def align_words(
     begins = [0, *[*frames][1:], len(words)]
     texts = [" ".join(words[begin:end]) for begin, end in pairwise(begins)]
     firsts, lasts = np.array([*frames.values()]).T
-    return Alignment(texts, times[firsts], times[lasts] + stride / SAMPLE_RATE, scores, times)
+    ends = frame_times[lasts] + base.stride / SAMPLE_RATE
+    return Alignment(texts, frame_times[firsts], ends, scores, frame_times)
 
 
 def segment_recording(
@@ -198,10 +186,10 @@ def segment_recording(
     maximum_seconds: float = MAXIMUM_SECONDS,
     min_score: float = -math.inf,
 ) -> list[Segment]:
-    """Segments of at most `maximum_seconds`, cut where the pauses between words
-    are longest, in their quietest place; a single longer word is cut alone. A segment below `min_score` is
-    cut again, into shorter ones, to save the parts that fit. `wave` is float32 `(samples,)`, 16 kHz. Raises
-    ValueError as `align_words`."""
+    """Segments of at most `maximum_seconds`, cut where the pauses between words are longest, in their
+    quietest place; a single longer word is cut alone. A segment below `min_score` is cut again, into shorter
+    ones, to save the parts that fit. `wave` is float32 `(samples,)`, 16 kHz. Raises ValueError as
+    `align_recording`."""
     alignment = align_recording(wave, text, base, maximum_seconds)
     starts, ends = alignment.starts, alignment.ends
     cuts = [0.0]
