@@ -57,8 +57,8 @@ def main(general: str, general_dev: Path, kinds: str) -> None:
     train += [dev_points(base, Path(folder) / "train", "train") for folder in folders.values()]
     dev = [dev_points(base, general_dev, "dev")]
     dev += [dev_points(base, Path(folder) / "dev", "dev") for folder in folders.values()]
-    statistics = [speech_statistics(base.fingerprint, points) for points in train]
-    write_gate(MINI, statistics[0])
+    statistics = [speech_statistics(points) for points in train]
+    write_gate(MINI, statistics[0], base.fingerprint)
     rows = []
     for shrinkage in SHRINKAGES:
         gate = GaussianGate(statistics[0], statistics[1:], shrinkage, max_distance=1.0)

@@ -165,7 +165,7 @@ def shell(tmp_path_factory, clone, random_base, forking_path) -> dict[str, str]:
                 labels = {"speaker": name} if name in PEOPLE else {"domain": f"example {number}"}
                 training = {"data": str(clone / "doctor/dev")}
                 save_adapter(model.model, folder, base=model, labels=labels, training=training)
-                write_gate(folder, speech)
+                write_gate(folder, speech, model.fingerprint)
                 registry.register(folder, name, keep=True)
                 if name == "medical":
                     for copy in ("medical", "exp/doctor/adapter", "exp/caller/adapter"):

@@ -145,7 +145,7 @@ def check_and_register(
     check_finite(read_weights(source, "pt"), f"{source}:")
     fingerprint = read_summary(source).get("fingerprint")
     if fingerprint and (source / GATE).is_file():
-        read_gate(source, fingerprint, "")  # raises where it is damaged
+        read_gate(source, fingerprint)  # raises where it is damaged
     target, names = registry.register(source, name, search_files=search_files, **options), search_files or ()
     print(f"{target.name}: registered in {target.parent}{' with ' * bool(names)}{', '.join(names)}")
 

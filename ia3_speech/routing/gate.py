@@ -20,9 +20,9 @@ numbers, chosen on dev.
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,14 +66,12 @@ class SpeechStatistics:
     """Statistics of an adapter's speech, or of out-of-domain speech.
 
     Attributes:
-        fingerprint: of the base with this front end.
         count: number of utterances.
         mean: (d,).
         scatter: (d, d), Σ (x − mean)(x − mean)ᵀ.
         points: (utterances, d), of a person who may be recognised by them; else None.
     """
 
-    fingerprint: dict[str, Any]
     count: int
     mean: np.ndarray
     scatter: np.ndarray
@@ -92,8 +90,7 @@ def measure_speech(base: "Base", waves: Iterable[np.ndarray], *, identify: bool 
     points = points_of(base, waves)
     if len(points) < 2:
         raise UserError(f"{len(points)} utterances are too few for a gate (two are needed)")
-    speech = speech_statistics(base.fingerprint, points)
-    return replace(speech, points=points) if identify else speech
+    return speech_statistics(points, identify=identify)
 
 
 def points_of(base: "Base", waves: Iterable[np.ndarray]) -> np.ndarray:
@@ -102,17 +99,18 @@ def points_of(base: "Base", waves: Iterable[np.ndarray]) -> np.ndarray:
     return np.array([utterance_point(base, base.features(wave)) for wave in cut])
 
 
-def speech_statistics(fingerprint: dict[str, Any], points: np.ndarray) -> SpeechStatistics:
-    """Of points, (utterances, d)."""
+def speech_statistics(points: np.ndarray, *, identify: bool = False) -> SpeechStatistics:
+    """Of points, (utterances, d), which they hold with `identify`."""
     mean = points.mean(0)
-    return SpeechStatistics(fingerprint, len(points), mean, (points - mean).T @ (points - mean))
+    scatter = (points - mean).T @ (points - mean)
+    return SpeechStatistics(len(points), mean, scatter, points if identify else None)
 
 
 # --- the file -----------------------------------------------------------------------------------------------
 
 
-def write_gate(folder: Path, speech: SpeechStatistics) -> None:
-    """Write gate.safetensors into the folder of an adapter or of a base.
+def write_gate(folder: Path, speech: SpeechStatistics, fingerprint: dict[str, Any]) -> None:
+    """Write gate.safetensors into the folder of an adapter, or of a base, with this front end.
 
     It holds `mean` and `deviation`, (d,), fp32, and `correlation`, the upper triangle of the matrix,
     (d·(d − 1)/2,), fp16: 300 kB for 544 channels; or `points`, (utterances, d), fp16: 1 kB an utterance. In
@@ -120,8 +118,7 @@ def write_gate(folder: Path, speech: SpeechStatistics) -> None:
     """
     from safetensors.numpy import save_file
 
-    record = {"schema": SCHEMA, "depth": "front_end", "utterances": speech.count}
-    record["fingerprint"] = speech.fingerprint
+    record = {"schema": SCHEMA, "depth": "front_end", "utterances": speech.count, "fingerprint": fingerprint}
     tensors = moments(speech) if speech.points is None else {"points": speech.points.astype(np.float16)}
     with replacing(folder / GATE) as new:
         save_file(tensors, new, {"gate": json.dumps(record)})
@@ -157,7 +154,7 @@ def add_gate(
     """
     speech = measure_speech(base, chosen_waves(base, utterances, allow_pipes), identify=identify)
     with without_writers():  # a registered adapter may be replaced meanwhile
-        write_gate(folder, speech)
+        write_gate(folder, speech, base.fingerprint)
         if (folder / METADATA).exists():
             gate = {"utterances": speech.count} | ({"identify": True} if identify else {})
             write_record(folder, read_record(folder) | {"gate": gate})
@@ -195,12 +192,12 @@ def merge_gates(folder: Path, adapters: Sequence[Path], name: str | None = None)
         name: the mean's, for its card.
     """
     record = read_record(folder)
-    gates = [read_gate(adapter, record["fingerprint"], "") for adapter in adapters]
+    gates = [read_gate(adapter, record["fingerprint"]) for adapter in adapters]
     means = np.array([gate.mean for gate in gates])
     within = sum(gate.scatter / (gate.count - 1) for gate in gates) / len(gates)
     count = min(sum(gate.count for gate in gates), 2 * MAX_UTTERANCES)
     scatter = (count - 1) * (within + np.cov(means.T, bias=True))
-    write_gate(folder, SpeechStatistics(record["fingerprint"], count, means.mean(0), scatter))
+    write_gate(folder, SpeechStatistics(count, means.mean(0), scatter), record["fingerprint"])
     write_record(folder, record | {"gate": {"utterances": count}})
     update_card(folder, name)
 
@@ -212,12 +209,12 @@ def general_gate(base: "Base", channels: int | None = None) -> SpeechStatistics:
     stored = home() / "bases" / base.fingerprint["sha256"]
     for folder in (Path(base.model.config.name_or_path), stored):
         if (folder / GATE).is_file():
-            return read_gate(folder, base.fingerprint, "", channels)
+            return read_gate(folder, base.fingerprint, channels)
     utterances = read_data_directory(GENERAL_SPEECH, spk_sort=False).utterances
     speech = measure_speech(base, chosen_waves(base, utterances))
     with suppress(OSError):  # the user's folder may be read-only
         stored.mkdir(parents=True, exist_ok=True)
-        write_gate(stored, speech)
+        write_gate(stored, speech, base.fingerprint)
     return speech
 
 
@@ -226,62 +223,69 @@ def channels_of(base: "Base") -> int:
     return len(points_of(base, [np.zeros(base.minimum_samples, np.float32)])[0])
 
 
-def read_gate(
-    folder: Path, base: dict[str, Any], missing: str, channels: int | None = None
-) -> SpeechStatistics:
-    """The statistics in a folder.
+def read_gate(folder: Path, base: dict[str, Any], channels: int | None = None) -> SpeechStatistics:
+    """The statistics in the gate of a folder.
 
     Args:
         base: the fingerprint of the base that uses the gate.
-        missing: the error's message if there is no gate.
         channels: of the base's front end; None: the file's number, up to MAX_CHANNELS.
 
     Raises:
-        UserError: there is no gate, it is damaged, it belongs to another base, or its numbers are no
-            covariance.
+        UserError: it is damaged, it belongs to another base, or its numbers are no covariance.
     """
-    from safetensors import SafetensorError, safe_open
-
-    file = folder / GATE
-    if not file.is_file():
-        raise UserError(missing)
-    try:
-        with safe_open(file, "np") as tensors:
-            record = json.loads((tensors.metadata() or {})["gate"])
-            fingerprint, count = dict(record["fingerprint"]), record["utterances"]
-            if record["schema"] != SCHEMA:
-                raise ValueError("written by another version of ia3-speech")
-            if not same_base(fingerprint, base):
-                bases = f"{describe_base(fingerprint)}); this base is {describe_base(base)}"
-                raise UserError(f"{file}: is of another base ({bases}")
-            types = POINTS if [*POINTS] == [*tensors.keys()] else TENSORS
-            slices = [tensors.get_slice(name) for name in types]  # nothing is allocated yet
-            shapes = [each.get_shape() for each in slices]
-            size = channels or min(shapes[0][-1], MAX_CHANNELS)
-            expected = [[count, size]] if types is POINTS else [[size], [size], [size * (size - 1) // 2]]
-            if shapes != expected:
-                raise ValueError(f"its tensors are not of {size} channels")
-            if [each.get_dtype() for each in slices] != [*types.values()]:  # float64 could overflow
-                raise ValueError("its tensors are of another type")
-            if not (type(count) is int and 2 <= count <= 2 * MAX_UTTERANCES):
-                raise ValueError("holds no number of utterances")
-            values = [tensors.get_tensor(name).astype(np.float64) for name in types]
-        if not all(np.isfinite(value).all() for value in values):
-            raise ValueError("holds no numbers of speech")
+    with open_statistics(folder / GATE, "gate", base) as (tensors, record):
+        count = record["utterances"]
+        if not (type(count) is int and 2 <= count <= 2 * MAX_UTTERANCES):
+            raise ValueError("holds no number of utterances")
+        types = POINTS if [*POINTS] == [*tensors.keys()] else TENSORS
+        size = channels or min(tensors.get_slice(next(iter(types))).get_shape()[-1], MAX_CHANNELS)
+        shapes = [[count, size]] if types is POINTS else [[size], [size], [size * (size - 1) // 2]]
+        values = checked_tensors(tensors, types, shapes)
         if types is POINTS:
-            return replace(speech_statistics(fingerprint, values[0]), points=values[0])
+            return speech_statistics(*values, identify=True)
         mean, deviation, correlation = values
         matrix = np.eye(size)
         matrix[np.triu_indices(size, 1)] = correlation
         matrix += np.triu(matrix, 1).T
-        if not ((deviation >= 0) & (deviation < np.inf)).all() or not (np.abs(correlation) <= 1).all():
+        if (deviation < 0).any() or (np.abs(correlation) > 1).any():
             raise ValueError("holds no deviations and correlations")
         np.linalg.cholesky(matrix + ROUNDING * np.eye(size))  # raises if it is no correlation matrix
+        return SpeechStatistics(count, mean, (count - 1) * np.outer(deviation, deviation) * matrix)
+
+
+@contextmanager
+def open_statistics(file: Path, entry: str, base: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """A context with an open safetensors file, and the record in its header's `entry`. Raises UserError if it
+    is of another base than the fingerprint's, or damaged, as far as it is read in the context."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "np") as tensors:
+            record = json.loads((tensors.metadata() or {})[entry])
+            if record["schema"] != SCHEMA:
+                raise ValueError("written by another version of ia3-speech")
+            if not same_base(fingerprint := dict(record["fingerprint"]), base):
+                bases = f"{describe_base(fingerprint)}); this base is {describe_base(base)}"
+                raise UserError(f"{file}: is of another base ({bases}")
+            yield tensors, record
     except (SafetensorError, OSError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise UserError(
             f"{file}: {error} (damaged: delete it; ia3-speech adapters gate writes it again)"
         ) from error
-    return SpeechStatistics(fingerprint, count, mean, (count - 1) * np.outer(deviation, deviation) * matrix)
+
+
+def checked_tensors(file: Any, types: Mapping[str, str], shapes: Sequence[list[int]]) -> list[np.ndarray]:
+    """The tensors of an open safetensors file, as float64. Raises ValueError unless they have these types and
+    shapes, by the header, and are finite."""
+    slices = [file.get_slice(name) for name in types]  # nothing is allocated yet
+    if [each.get_shape() for each in slices] != shapes:
+        raise ValueError(f"its tensors are not of {shapes[0][-1]} channels")
+    if [each.get_dtype() for each in slices] != [*types.values()]:  # float64 could overflow
+        raise ValueError("its tensors are of another type")
+    values = [file.get_tensor(name).astype(np.float64) for name in types]
+    if not all(np.isfinite(value).all() for value in values):
+        raise ValueError("holds no numbers of speech")
+    return values
 
 
 # --- the choice ---------------------------------------------------------------------------------------------
@@ -338,5 +342,10 @@ class GaussianGate:
         """(utterances, d) → (utterances, 1 + adapters): of the base, and of each adapter."""
         scores = self.scores(points)
         scores[:, 0] += MARGIN
-        scores = np.exp((scores - scores.max(1, keepdims=True)) / TEMPERATURE)
-        return scores / scores.sum(1, keepdims=True)
+        return softmax(scores / TEMPERATURE)
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """(…, classes) → (…, classes), with a sum of 1."""
+    scores = np.exp(scores - scores.max(-1, keepdims=True))
+    return scores / scores.sum(-1, keepdims=True)

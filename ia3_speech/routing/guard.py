@@ -244,14 +244,10 @@ def add_guard(
         folder: the adapter's, with its gate.
         recognizers: as for `observe`.
         sets: a dev set of the adapter's speech, and general speech, with their texts.
-
-    Raises:
-        UserError: the adapter has no gate.
     """
     base = recognizers[0].base
     prior = base_rule(base)
-    speech = read_gate(folder, base.fingerprint, f"{folder}: has no gate")
-    gate = GaussianGate(general_gate(base), [speech])
+    gate = GaussianGate(general_gate(base), [read_gate(folder, base.fingerprint)])
     observed = [observe(recognizers, gate, each, allow_pipes=allow_pipes) for each in sets]
     write_rule(folder, fit_adapter_rule(observed, prior), base.fingerprint)
     (base_errors, adapter_errors), (before, after) = (each.errors.sum(0) for each in observed)

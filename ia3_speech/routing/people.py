@@ -1,6 +1,6 @@
 """Recognises which person speaks, of those who agreed to it, or that none of them does.
 
-    background = fit_background(fingerprint, points, speakers)       people.safetensors, in a base's folder
+    background = fit_background(points, speakers)                    people.safetensors, in a base's folder
     People(background, speech).probabilities(points)                 of an unknown speaker, and of each person
     unlike_the_others(base, utterances)                utterances of a voice that may be another person's
 
@@ -23,16 +23,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ia3_speech.adapters.record import PEOPLE, same_base
+from ia3_speech.adapters.record import PEOPLE
 from ia3_speech.atomic import replacing
 from ia3_speech.data.utterance import Utterance, load_utterances
 from ia3_speech.errors import UserError
-from ia3_speech.routing.gate import CONSTANT, MAX_CHANNELS, MAX_LOG_ODDS, SpeechStatistics, points_of
+from ia3_speech.routing.gate import (
+    CONSTANT,
+    MAX_CHANNELS,
+    MAX_LOG_ODDS,
+    SCHEMA,
+    SpeechStatistics,
+    checked_tensors,
+    open_statistics,
+    points_of,
+    softmax,
+)
 
 if TYPE_CHECKING:
     from ia3_speech.model.base import Base
 
-SCHEMA = 1
 SHRINKAGE = 0.2  # share of the diagonal in the covariance within people
 MAX_DIRECTIONS = 200  # of the discriminant
 MIN_PEOPLE = 10  # of a background
@@ -51,13 +60,11 @@ class Background:
     """How points differ within people, and between them.
 
     Attributes:
-        fingerprint: of the base with this front end.
         mean: (d,), of many people.
         projection: (d, k), onto directions in which the variance within people is 1.
         between: (k,), the variance between people.
     """
 
-    fingerprint: dict[str, Any]
     mean: np.ndarray
     projection: np.ndarray
     between: np.ndarray
@@ -78,7 +85,7 @@ class Background:
         directions, values = discriminant(
             within / (PRIOR_WITHIN + utterances), between / (PRIOR_BETWEEN + len(means) - 1)
         )
-        return Background(self.fingerprint, mean, self.projection @ directions, values)
+        return Background(mean, self.projection @ directions, values)
 
     def log_ratios(self, points: np.ndarray, means: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """(utterances, people): nats by which a point is likelier of a person than of an unknown speaker.
@@ -96,7 +103,7 @@ class Background:
         return 0.5 * (unknown - distances + np.log(total / variances).sum(1))
 
 
-def fit_background(fingerprint: dict[str, Any], points: np.ndarray, speakers: np.ndarray) -> Background:
+def fit_background(points: np.ndarray, speakers: np.ndarray) -> Background:
     """The background of points, (utterances, d), of speakers, (utterances,). Raises UserError for too few."""
     names, rows, counts = np.unique(speakers, return_inverse=True, return_counts=True)
     if len(names) < MIN_PEOPLE or len(points) < 2 * len(names):
@@ -109,7 +116,7 @@ def fit_background(fingerprint: dict[str, Any], points: np.ndarray, speakers: np
     between = spread.T @ spread / (len(names) - 1) - covariance * (1 / counts).mean()
     variances = np.diag(covariance) + CONSTANT * np.diag(covariance).mean()
     covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * np.diag(variances)
-    return Background(fingerprint, means.mean(0), *discriminant(covariance, between))
+    return Background(means.mean(0), *discriminant(covariance, between))
 
 
 def discriminant(within: np.ndarray, between: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -132,16 +139,16 @@ def add_background(
         raise UserError(f"none of {len(utterances)} utterances has audio that can be used")
     loaded, waves = zip(*pairs, strict=True)
     speakers = np.array([utterance.speaker for utterance in loaded])
-    write_background(folder, fit_background(base.fingerprint, points_of(base, waves), speakers))
+    write_background(folder, fit_background(points_of(base, waves), speakers), base.fingerprint)
     return len(loaded)
 
 
-def write_background(folder: Path, background: Background) -> None:
-    """Write people.safetensors into the folder of a base: 245 kB for 544 channels."""
+def write_background(folder: Path, background: Background, fingerprint: dict[str, Any]) -> None:
+    """Write people.safetensors into the folder of a base with this front end: 245 kB for 544 channels."""
     from safetensors.numpy import save_file
 
     tensors = {name: getattr(background, name).astype(np.float32, order="C") for name in TENSORS}
-    record = {"schema": SCHEMA, "fingerprint": background.fingerprint}
+    record = {"schema": SCHEMA, "fingerprint": fingerprint}
     with replacing(folder / PEOPLE) as new:
         save_file(tensors, new, {"people": json.dumps(record)})
 
@@ -152,33 +159,19 @@ def read_background(base: "Base", channels: int | None = None) -> Background:
     Args:
         channels: of the base's front end; None: the file's number, up to MAX_CHANNELS.
     """
-    from safetensors import SafetensorError, safe_open
-
     file = Path(base.model.config.name_or_path) / PEOPLE
     if not file.is_file():
         raise UserError(
             f"{base.name}: has no statistics of voices, which auto needs to recognise people (ia3-speech "
             f"adapters gate FOLDER_OF_THE_BASE --identify yes --data DIR adds them, of many people)"
         )
-    try:
-        with safe_open(file, "np") as tensors:
-            record = json.loads((tensors.metadata() or {})["people"])
-            fingerprint = dict(record["fingerprint"])
-            if record["schema"] != SCHEMA or not same_base(fingerprint, base.fingerprint):
-                raise ValueError("of another base, or written by another version of ia3-speech")
-            slices = [tensors.get_slice(name) for name in TENSORS]  # nothing is allocated yet
-            size = channels or min(slices[0].get_shape()[0], MAX_CHANNELS)
-            count = min(slices[2].get_shape()[0], MAX_DIRECTIONS)
-            if [each.get_shape() for each in slices] != [[size], [size, count], [count]]:
-                raise ValueError(f"its tensors are not of {size} channels")
-            if [each.get_dtype() for each in slices] != [*TENSORS.values()]:
-                raise ValueError("its tensors are of another type")
-            mean, projection, between = (tensors.get_tensor(name).astype(np.float64) for name in TENSORS)
-        if not all(np.isfinite(each).all() for each in (mean, projection, between)) or (between < 0).any():
+    with open_statistics(file, "people", base.fingerprint) as (tensors, _):
+        size = channels or min(tensors.get_slice("mean").get_shape()[0], MAX_CHANNELS)
+        count = min(tensors.get_slice("between").get_shape()[0], MAX_DIRECTIONS)
+        background = Background(*checked_tensors(tensors, TENSORS, [[size], [size, count], [count]]))
+        if (background.between < 0).any():
             raise ValueError("holds no numbers of speech")
-    except (SafetensorError, OSError, LookupError, TypeError, ValueError, RecursionError) as error:
-        raise UserError(f"{file}: {error} (damaged: ia3-speech adapters gate writes it again)") from error
-    return Background(fingerprint, mean, projection, between)
+        return background
 
 
 class People:
@@ -204,8 +197,7 @@ class People:
         if len(self):
             ratios = self.background.log_ratios(self.background.project(points), self.means, self.counts)
             scores[:, 1:] = (ratios - MARGIN) / TEMPERATURE - np.log(len(self))
-        scores = np.exp(scores - scores.max(1, keepdims=True))
-        return scores / scores.sum(1, keepdims=True)
+        return softmax(scores)
 
     def log_odds(self, probabilities: np.ndarray) -> np.ndarray:
         """(utterances, 1 + people) → (utterances, people): of the person who is recognised against the

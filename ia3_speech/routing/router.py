@@ -23,13 +23,20 @@ import numpy as np
 
 from ia3_speech.adapters.card import is_biometric, other_method
 from ia3_speech.adapters.io import check_base
-from ia3_speech.adapters.record import GUARD, read_metadata, read_summary, same_base
+from ia3_speech.adapters.record import GATE, GUARD, read_metadata, read_summary, same_base
 from ia3_speech.adapters.registry import MAX_LISTED
 from ia3_speech.adapters.spec import AUTO_SUM, AdapterSpec
 from ia3_speech.decoding.recognizer import Candidates, Memory, Recognition, Recognizer
 from ia3_speech.decoding.transcript import Choice
 from ia3_speech.errors import UserError
-from ia3_speech.routing.gate import GaussianGate, channels_of, general_gate, read_gate, utterance_point
+from ia3_speech.routing.gate import (
+    GaussianGate,
+    channels_of,
+    general_gate,
+    read_gate,
+    softmax,
+    utterance_point,
+)
 from ia3_speech.routing.guard import Guard, inputs_of, rule_of
 from ia3_speech.routing.people import People, read_background
 
@@ -183,12 +190,6 @@ class Router:
         return best, Choice(self.recognizer(numbers[best]).name, probability)
 
 
-def softmax(scores: np.ndarray) -> np.ndarray:
-    """(…,) → (…,), a sum of 1."""
-    scores = np.exp(scores - scores.max())
-    return scores / scores.sum()
-
-
 def make_gates(spec: AdapterSpec, base: "Base") -> Gates:
     """The gates of the adapters to choose from: the named adapters; if none are named, the registered
     adapters of this base with a gate.
@@ -207,12 +208,11 @@ def make_gates(spec: AdapterSpec, base: "Base") -> Gates:
             continue
         check_base(term.name, read_metadata(term.folder), base.fingerprint)
         refuse_other_method(term.name, term.folder)
-        missing = (
-            f"{term.name}: has no gate, so auto can't choose it (ia3-speech adapters gate {term.name} "
-            f"--data DIR adds it, best from its training data)"
-        )
         try:
-            speech = read_gate(term.folder, base.fingerprint, missing, channels)
+            if not (term.folder / GATE).is_file():
+                hint = f"ia3-speech adapters gate {term.name} --data DIR adds it, best from its training data"
+                raise UserError(f"{term.name}: has no gate, so auto can't choose it ({hint})")
+            speech = read_gate(term.folder, base.fingerprint, channels)
             if spec.all_registered and is_biometric(summary) and speech.points is None:
                 raise UserError(f"{term.name}: holds nothing by which auto may recognise the person")
             has_rule = spec.guard or (spec.guard is None and (term.folder / GUARD).is_file())

@@ -85,7 +85,7 @@ def test_the_room_of_enrolled_people_tells_them_less_apart():
     random, size = np.random.default_rng(0), 6
     voices = random.normal(size=(40, size))
     points = np.repeat(voices, 10, 0) + 0.3 * random.normal(size=(400, size))
-    background = fit_background({}, points, np.repeat(np.arange(40), 10))
+    background = fit_background(points, np.repeat(np.arange(40), 10))
     room, varying = np.full(size, 5.0), np.eye(size)[0]
 
     def say(voice: np.ndarray, count: int) -> np.ndarray:
@@ -93,7 +93,7 @@ def test_the_room_of_enrolled_people_tells_them_less_apart():
         return voice + room + noise
 
     people = voices[:4] + random.normal(size=(4, size))
-    speech = [speech_statistics({}, say(voice, 30)) for voice in people]
+    speech = [speech_statistics(say(voice, 30)) for voice in people]
     adapted, means = background.adapted(speech), np.array([each.mean for each in speech])
     right = {}
     for name, each in (("background", background), ("adapted", adapted)):

@@ -35,8 +35,8 @@ def test_statistics_come_back_as_they_were_and_are_small(tiny_base, tmp_path):
     assert speech.count == 5 and speech.mean.shape == (544,)
     points = np.array([base.features(sound("low", seed)).std(0, unbiased=False) for seed in range(5)])
     np.testing.assert_allclose(speech.scatter, 4 * np.cov(points.T), rtol=1e-3, atol=1e-6)
-    write_gate(tmp_path, speech)
-    again = read_gate(tmp_path, base.fingerprint, "")
+    write_gate(tmp_path, speech, base.fingerprint)
+    again = read_gate(tmp_path, base.fingerprint)
     assert (tmp_path / GATE).stat().st_size < 310_000
     np.testing.assert_allclose(again.mean, speech.mean, rtol=1e-6)
     assert np.abs(again.scatter - speech.scatter).max() < 1e-3 * np.abs(speech.scatter).max()
@@ -88,7 +88,7 @@ def test_a_gate_knows_the_kinds_and_takes_the_base_for_what_is_between():
     kinds = []
     for mean, count in zip(means, (400, 20, 200), strict=True):
         points = random.normal(mean, (1, 1, 0), (count, 3))  # a channel that is always the same
-        kinds.append(speech_statistics({}, points))
+        kinds.append(speech_statistics(points))
     gate = GaussianGate(kinds[0], kinds[1:])
     found = gate.probabilities(np.array([*means, [4.4, 0, 0], [0, 8, 0]]))
     assert found.argmax(1).tolist() == [0, 1, 2, 0, 2]
@@ -193,8 +193,8 @@ def test_a_mean_of_consenting_people_has_their_gates_and_no_name(two, tmp_path, 
         name in json.dumps(record) + card for name in people
     )
     base = load_base(two).fingerprint
-    each = [read_gate(registry.adapters_dir() / name, base, "") for name in people]
-    pooled, points = read_gate(folder, base, ""), sum(gate.count * gate.mean for gate in each) / 72
+    each = [read_gate(registry.adapters_dir() / name, base) for name in people]
+    pooled, points = read_gate(folder, base), sum(gate.count * gate.mean for gate in each) / 72
     assert pooled.count == 72 and np.allclose(pooled.mean, points, rtol=1e-5)
     total = sum(g.scatter / 23 + np.outer(g.mean - points, g.mean - points) for g in each) / 3
     assert np.allclose(np.diag(pooled.scatter) / 71, np.diag(total), rtol=1e-3)

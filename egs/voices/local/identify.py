@@ -17,7 +17,7 @@ the others are unknown speakers, and then the reverse.
 
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -183,7 +183,7 @@ def enrolled(spoken: Spoken, people: Sequence[str], part: int, count: int) -> li
     for person in people:
         rows = np.flatnonzero((spoken.speakers == person) & (spoken.numbers % PARTS != part))
         points = spoken.points[rows[np.linspace(0, len(rows) - 1, count).astype(int)]]
-        speech.append(replace(speech_statistics({}, points), points=points))
+        speech.append(speech_statistics(points, identify=True))
     return speech
 
 
@@ -271,8 +271,8 @@ def tables(options: Options, name: str, background: Background) -> list[tuple[li
 def compare(options: Options) -> None:
     """Write people.safetensors, results.json and RESULTS.md."""
     points, speakers = read_background_points(options)
-    background = fit_background(load_base("mini").fingerprint, points, speakers)
-    write_background(options.out, background)
+    background = fit_background(points, speakers)
+    write_background(options.out, background, load_base("mini").fingerprint)
     made = [*tables(options, "train", background), *tables(options, "test", background)]
     rows = [dict(zip(head, map(str, row), strict=True)) for head, rows in made for row in rows]
     results = {"sets": rows, "versions": provenance(), "people": len({*speakers})}
