@@ -161,15 +161,6 @@ def prepare_base(base: Base, options: SharedOptions) -> None:
         attach(base.model, IA3Config(tuple(options.placements), options.layers, train_head, **settings))
 
 
-def refuse_unbatchable(base: Base) -> None:
-    """Raises TrainingError if the attached adapter has a head or conv vectors, which can't differ from row to
-    row of a batch."""
-    config = attachment(base.model).config
-    if config.train_head or "conv" in config.placements:
-        hint = "use ia3-speech train with `dev`"
-        raise TrainingError(f"adapters with a head, or conv vectors, can't be trained side by side ({hint})")
-
-
 def check_head(base: Base, options: TrainingOptions) -> None:
     """Raises TrainingError if `init_adapter` has a head and `train_head` is off, or vice versa."""
     if attachment(base.model).config.train_head != options.train_head:

@@ -15,16 +15,17 @@ from pathlib import Path
 from ia3_speech.adapters.record import read_metadata, read_summary, same_base
 from ia3_speech.adapters.registry import VERSION, adapters_dir, registered_names, training_data
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.errors import UserError
+from ia3_speech.errors import TrainingError, UserError
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base
+from ia3_speech.model.ia3 import attachment
 from ia3_speech.training.config import NEAREST, SharedOptions
 from ia3_speech.training.cross_validation import Adaptation, adapt
 from ia3_speech.training.data import Example
 from ia3_speech.training.feature_cache import FeatureCache, cache_for
 from ia3_speech.training.multi_adapter import Measure, measure_all
 from ia3_speech.training.replay import Replayed
-from ia3_speech.training.run import prepare_base, refuse_unbatchable
+from ia3_speech.training.run import prepare_base
 from ia3_speech.training.steps import Progress
 
 logger = logging.getLogger(__name__)
@@ -34,10 +35,14 @@ Errors = dict[Start, dict[str, int]]  # start → utterance → word errors
 
 
 def prepare(base: Base, options: SharedOptions, start: Start) -> FeatureCache:
-    """Attach the vectors of a start; returns the cache of the features below them."""
+    """Attach the vectors of a start; returns the cache of the features below them. Raises TrainingError if it
+    has a head or conv vectors, which can't differ from row to row of a batch."""
     detach(base.model)
     prepare_base(base, replace(options, init_adapter=start))
-    refuse_unbatchable(base)
+    config = attachment(base.model).config
+    if config.train_head or "conv" in config.placements:
+        hint = "use ia3-speech train with `dev`"
+        raise TrainingError(f"adapters with a head, or conv vectors, can't be trained side by side ({hint})")
     return cache_for(base, options)
 
 
