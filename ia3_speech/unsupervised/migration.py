@@ -103,9 +103,8 @@ class Migration:
         old = {"name": self.adapter.name, "base": self.labelling.options.base}
         record["training"] |= {"left_out": left_out, "migrated_from": old}
         write_record(adapter, record)
-        if self.labelling.options.data != replay_folder(
-            "shipped"
-        ):  # else `auto` would choose it for any speech
+        # With the shipped speech `auto` would choose the adapter for any speech.
+        if self.labelling.options.data != replay_folder("shipped"):
             pipes = options.allow_pipes
             learnt = read_data_directory(options.train, spk_sort=False, allow_pipes=pipes)
             add_gate_of_training(options.out, options.base, learnt.utterances, allow_pipes=pipes)
@@ -156,10 +155,8 @@ class Migration:
                     f"{options.data}: {plural(len(labels), 'certain text')} (five are needed; "
                     f"`min_confidence={options.min_confidence:g}`): {shorten(left_out, '; ')}"
                 )
-            every = 3 if len(labels) < self_training.FEW else 5
-            learnt = [label for number, label in enumerate(labels, 1) if number % every]
-            write_data_directory(folder / "train", learnt)
-            write_data_directory(folder / "dev", labels[every - 1 :: every])
+            for name, chosen in zip(("train", "dev"), self_training.divide(labels), strict=True):
+                write_data_directory(folder / name, chosen)
             atomic.write_text(folder / "left_out", "".join(f"{line}\n" for line in left_out))
         if left_out:
             listed = plural(len(left_out), "utterance"), shorten(left_out, "; ", 5), folder / "left_out"

@@ -63,7 +63,7 @@ MIN_PART_WORDS = 2  # of a part: a single word, cut out of its context, is recog
 MIN_RECORDINGS = 3
 MIN_WORD_SHARE = 0.9  # of the start's words: words missing below this share count as errors
 SPEEDS = 0.9, 1.1  # at which a word must be recognised again
-FEW = 50  # with fewer recordings every third is held out, not every fifth, and all labels are in fit/
+FEW = 50  # with fewer recordings more of them are held out, and all labels are in fit/
 BATCH_SECONDS, EPOCH_MINUTES = 20.0, 1.5  # of a round's training, which may have a minute of speech
 
 
@@ -99,7 +99,6 @@ class SelfTraining:
                 to `out`.
         """
         options = self.options
-        self.check()
         with run_lock(options.out):
             started = time.monotonic()
             utterances, unread = read_recordings(options.data, options.allow_pipes)
@@ -169,10 +168,7 @@ class SelfTraining:
         """Train the rounds. Returns their records, the number of the best (0: the start), and why it is 0."""
         options, rounds, selected = self.options, [], 0
         note = "in no round did greedy text come nearer to the text by beam search than at the start"
-        few = len(utterances) < FEW
-        every = 3 if few else 5
-        held_out = utterances[every - 1 :: every]
-        learnt = [utterance for number, utterance in enumerate(utterances, 1) if number % every]
+        learnt, held_out = divide(utterances)
         words = sum(len(decoding.texts[utterance.id].split()) for utterance in held_out)
         maximum = load_base(options.base, device="cpu").maximum_seconds
         start = best = math.inf
@@ -187,7 +183,7 @@ class SelfTraining:
                 )
                 break
             write_data_directory(folder / "train", labels)
-            write_data_directory(folder / "fit", labels if few else labels[4::5])
+            write_data_directory(folder / "fit", labels if len(utterances) < FEW else labels[4::5])
             minutes = round(sum(label.duration for label in labels) / 60, 2)
             learnt_words = sum(len(label.text.split()) for label in labels)
             logger.info(
@@ -259,6 +255,13 @@ class SelfTraining:
 
 
 # ---- pseudo-labels
+
+
+def divide(utterances: Sequence[Utterance]) -> tuple[list[Utterance], Sequence[Utterance]]:
+    """The utterances to learn from, and those that are held out: every fifth, or every third of few."""
+    every = 3 if len(utterances) < FEW else 5
+    learnt = [utterance for number, utterance in enumerate(utterances, 1) if number % every]
+    return learnt, utterances[every - 1 :: every]
 
 
 def read_recordings(data: Path, allow_pipes: bool = False) -> tuple[list[Utterance], list[str]]:

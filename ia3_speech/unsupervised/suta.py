@@ -23,7 +23,6 @@ With a language model adaptation may hurt, since the logits become too sure to b
 is taken. Only the request's forward passes use its vectors (`ia3.using_rows`).
 """
 
-from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -62,8 +61,7 @@ class Suta:
             ones = {t: torch.ones(vector_size(model, t)) for t in target_modules(model, config)}
             cache.bank.add(START, Adapter(START, config, ones))
         self.slow: Rows = {}  # of dsuta; empty: the request's start
-        self.memory: deque[AudioPiece] = deque(maxlen=MEMORY)
-        self.pieces = 0
+        self.memory: list[AudioPiece] = []  # the newest pieces, fewer than MEMORY
 
     def fresh(self) -> "Suta":
         """The same without memory."""
@@ -96,13 +94,13 @@ class Suta:
     def remember(self, piece: "AudioPiece", start: Rows) -> None:
         """Add a piece; at every fifth, adapt the slow vectors to the last five, or reset them."""
         self.memory.append(piece)
-        self.pieces += 1
-        if self.pieces % MEMORY:
+        if len(self.memory) < MEMORY:
             return
+        pieces, self.memory = self.memory, []
         slow, optimizer = trainable_rows(self.slow or start)
-        loss = sum(other.loss(slow) for other in self.memory)
+        loss = sum(other.loss(slow) for other in pieces)
         with torch.no_grad():
-            if self.slow and loss >= sum(other.loss(start) for other in self.memory):
+            if self.slow and loss >= sum(other.loss(start) for other in pieces):
                 self.slow = {}
                 return
         loss.backward()
