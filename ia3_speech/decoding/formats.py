@@ -113,8 +113,7 @@ def to_json(transcript: Transcript, options: OutputOptions) -> str:
     if transcript.segments is not None and options.full_json:
         segments = [verbose_segment(n, segment) for n, segment in enumerate(transcript.segments)]
         record |= {"task": "transcribe", "language": transcript.language}
-        record |= {"duration": round(transcript.seconds, 3)}
-        record |= {"segments": segments}
+        record |= {"duration": round(transcript.seconds, 3), "segments": segments}
     if transcript.segments is not None and options.word_timestamps:
         record["words"] = [
             word_record(word, segment.channel, options.alternatives)

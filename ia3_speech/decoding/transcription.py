@@ -41,9 +41,8 @@ class Transcriber:
     # Writes the text of each recording, or channel, from the recognised words, which `raw_text` holds
     post_process: PostProcessor | None = None
     split: bool = False  # transcribe the channels of a recording separately, and merge their segments by time
-    session: Any = (
-        None  # makes recognisers with other adapters: `session.Session`, or a graph of ONNX Runtime
-    )
+    # Makes recognisers with other adapters: `session.Session`, or a graph of ONNX Runtime
+    session: Any = None
     guard: bool | None = None  # of these requests, as for `load`
 
     def with_adapter(self, adapter: str | Path | AdapterSpec) -> "Transcriber":
@@ -166,15 +165,14 @@ class Transcriber:
 
     def call(self, source: Recording, advance: Callable[[float], Any]) -> Transcript:
         """The transcript of a recording whose channels are transcribed separately."""
+        adapters, minimum = dict(self.recognizer.spec.channels), self.recognizer.base.minimum_samples
         try:
             waves = split_channels(source)
+            names = channel_names(len(waves))
+            if unknown := adapters.keys() - {*names}:
+                raise AudioError(f"has no channel {min(unknown)} for the adapter (it has {', '.join(names)})")
         except AudioError as error:
             problem = str(error).removeprefix(f"{source.path}: ")
-            return self.transcript(source, 0, text="", problem=problem, usable=False, segments=())
-        adapters = dict(self.recognizer.spec.channels)
-        names, minimum = channel_names(len(waves)), self.recognizer.base.minimum_samples
-        if unknown := adapters.keys() - {*names}:
-            problem = f"has no channel {min(unknown)} for the adapter (it has {', '.join(names)})"
             return self.transcript(source, 0, text="", problem=problem, usable=False, segments=())
         problems = {name: find_problem(wave, minimum) for name, wave in zip(names, waves, strict=True)}
         problems = {name: problem for name, problem in problems.items() if problem}
