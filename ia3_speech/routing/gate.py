@@ -1,6 +1,6 @@
 """A gate recognises for which adapter a recording is, or that no adapter fits.
 
-    write_gate(folder, measure_speech(base, waves))     gate.safetensors, beside the adapter's tensors
+    write_gate(folder, measure_speech(base, waves), base.fingerprint)     gate.safetensors, beside the tensors
     general_gate(base)                                  of general speech, for which no adapter is
     GaussianGate(general, adapters).probabilities(points)
 
