@@ -52,7 +52,6 @@ from ia3_speech.model.ia3 import (
     TargetModule,
     all_target_modules,
     attachment,
-    has_compiled_layers,
     head_parameters,
     using_rows,
     vector_size,
@@ -329,13 +328,10 @@ class Bank:
 
         Raises:
             AdapterError: no such adapter is loaded (the nearest names are given); a batch has another number
-                of rows; the model carries another adapter, or layers that are compiled one by one; this
-                thread is running a batch.
+                of rows; the model carries another adapter; this thread is running a batch.
         """
         self.refuse_within_batch()
         refuse_merged(self.base.model)
-        if has_compiled_layers(self.base.model):
-            raise AdapterError("a bank can't use layers compiled one by one (compile the model as a whole)")
         if attachment(self.base.model).config is not self.config:  # somebody has called `detach`
             with self.base.lock.exclusive():
                 self.insert_vectors(list(self.columns))

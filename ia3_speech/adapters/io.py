@@ -77,7 +77,6 @@ def save_adapter(
     Raises:
         AdapterError: nothing is attached, or it is merged; or a parameter is not finite.
     """
-    model = ia3.unwrap(model)
     refuse_merged(model)
     if not is_attached(model):
         raise AdapterError("the model has no IA³ vectors to save (attach(model, IA3Config()) comes first)")
@@ -130,7 +129,6 @@ def write_adapter(model: nn.Module, adapter: Adapter, folder: Path | str) -> Pat
     from safetensors.torch import save_file
 
     check_finite(adapter.tensors, "not saved:")
-    model = ia3.unwrap(model)
 
     def write_tensors(new: Path) -> None:
         if peft_can_express(model, adapter):
@@ -236,7 +234,7 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
             f"{folder}: its method is {method}; sums, banks, merging, and training from an adapter need IA³ "
             f"(transcribe and decode take it alone)"
         )
-    model, metadata = ia3.unwrap(model), read_metadata(folder)
+    metadata = read_metadata(folder)
     check_base(folder, metadata, fingerprint(model))
     tensors = {name.removeprefix(PEFT_PREFIX): t for name, t in read_weights(folder, "pt").items()}
     head_of_base = base_head(model)

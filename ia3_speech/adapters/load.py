@@ -32,7 +32,7 @@ from ia3_speech.model.architectures import IA3Config, format_layers
 from ia3_speech.model.attach import check_liveness, detach, insert_vectors, trainable
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.fingerprint import fingerprint
-from ia3_speech.model.ia3 import layers_of, target_modules, unwrap, vector_size
+from ia3_speech.model.ia3 import layers_of, target_modules, vector_size
 
 logger = logging.getLogger(__name__)
 
@@ -72,8 +72,8 @@ def attach_adapter(model: nn.Module, adapter: Adapter, *, check: bool = True) ->
         if check:
             check_liveness(model)
         if names := adapter.head and class_names(adapter):
-            unwrap(model).config.id2label = dict(enumerate(names))
-            unwrap(model).config.label2id = {name: number for number, name in enumerate(names)}
+            model.config.id2label = dict(enumerate(names))
+            model.config.label2id = {name: number for number, name in enumerate(names)}
     except Exception:
         detach(model)
         raise

@@ -33,7 +33,7 @@ from ia3_speech.errors import AdapterError
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import detach, insert_vectors, is_attached, is_merged, trainable
 from ia3_speech.model.base import DTYPES, Base, quiet_transformers
-from ia3_speech.model.ia3 import PARAMETER, IA3Vector, TargetModule, attachment, unwrap, vectors
+from ia3_speech.model.ia3 import PARAMETER, IA3Vector, TargetModule, attachment, vectors
 
 BIOMETRIC_NOTE = (
     "\nIt is adapted to one person's voice, which makes it biometric data: pass it on only with that "
@@ -64,20 +64,19 @@ def merge(model: nn.Module) -> nn.Module:
         AdapterError: nothing is attached, or it is merged already; a module can't be merged into (quantised);
             a product is not finite in the weights' type, as happens in float16. The model is then unchanged.
     """
-    original = unwrap(model)
-    if is_merged(original):
+    if is_merged(model):
         raise AdapterError(
             "the adapter is merged into the model's weights already (unmerge(model) undoes it)"
         )
-    if not is_attached(original):
+    if not is_attached(model):
         raise AdapterError("the model has no IA³ vectors to merge (load_adapter(model, NAME) comes first)")
-    by_path, products = vectors(original), scaled_parameters(original)
-    head = {name: p.detach().clone() for name, p in trainable(original) if name not in by_path}
+    by_path, products = vectors(model), scaled_parameters(model)
+    head = {name: p.detach().clone() for name, p in trainable(model) if name not in by_path}
     by_target = {vector.target: vector.l for vector in by_path.values()}
-    merged = Merged(attachment(original).config, by_target, list(head), {}, attachment(original).unfrozen)
-    detach(original).requires_grad_(False)
-    merged.base_tensors = swap_tensors(original, products | head)
-    attachment(original).merged = merged
+    merged = Merged(attachment(model).config, by_target, list(head), {}, attachment(model).unfrozen)
+    detach(model).requires_grad_(False)
+    merged.base_tensors = swap_tensors(model, products | head)
+    attachment(model).merged = merged
     return model
 
 
@@ -88,17 +87,16 @@ def unmerge(model: nn.Module) -> nn.Module:
     The tensors equal bit for bit those before `merge`; if the model was cast to another type meanwhile, they
     equal the base's tensors after that cast.
     """
-    original = unwrap(model)
-    if not is_merged(original):
+    if not is_merged(model):
         raise AdapterError("no adapter is merged into the model's weights (merge(model) comes first)")
-    merged: Merged = attachment(original).merged
-    head = {name: original.get_parameter(name).data for name in merged.head}
-    attachment(original).merged = None
-    swap_tensors(original, merged.base_tensors)
-    insert_vectors(original, list(merged.vectors), merged.config)
-    attachment(original).unfrozen = merged.unfrozen
-    swap_tensors(original, head)
-    for vector in vectors(original).values():
+    merged: Merged = attachment(model).merged
+    head = {name: model.get_parameter(name).data for name in merged.head}
+    attachment(model).merged = None
+    swap_tensors(model, merged.base_tensors)
+    insert_vectors(model, list(merged.vectors), merged.config)
+    attachment(model).unfrozen = merged.unfrozen
+    swap_tensors(model, head)
+    for vector in vectors(model).values():
         parameter = merged.vectors[vector.target]
         parameter.data = parameter.data.to(vector.l.device)
         setattr(vector, PARAMETER, parameter)

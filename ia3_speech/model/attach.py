@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ia3_speech.errors import AdapterError, UserError
+from ia3_speech.errors import AdapterError
 from ia3_speech.model import ia3
 from ia3_speech.model.architectures import ARCHITECTURES, IA3Config
 
@@ -31,10 +31,11 @@ def attach(model: nn.Module, config: IA3Config | None = None, *, check: bool = T
 
     Only the vectors require gradients, with `train_head` the head too, and always the head of a classifier
     (`Wav2Vec2ForSequenceClassification`), which checkpoints of encoders lack, as with PEFT's task types.
-    LayerDrop is switched off, since it leaves vectors without a gradient. Gradient checkpointing works, if it
-    is not re-entrant. Batch norms keep their running statistics even after `model.train()`. A batch shorter
-    than a mask of SpecAugment is not masked in time. WavLM's attention is replaced by an implementation that
-    calls its projections: equal bit for bit on a single row, within rounding on several.
+    LayerDrop is switched off, since it leaves vectors without a gradient. Gradient checkpointing works, as
+    transformers enables it (not re-entrant). Batch norms keep their running statistics even after
+    `model.train()`. A batch shorter than a mask of SpecAugment is not masked in time. WavLM's attention is
+    replaced by an implementation that calls its projections: equal bit for bit on a single row, within
+    rounding on several.
 
     Args:
         model: a transformers model for CTC or classification, or a bare encoder; changed in place.
@@ -65,11 +66,8 @@ def attach(model: nn.Module, config: IA3Config | None = None, *, check: bool = T
 def insert_vectors(model: nn.Module, targets: list[ia3.TargetModule], config: IA3Config) -> None:
     """Put a vector of ones into each target module, freeze all else, unfreeze the head if it is trained."""
     refuse_merged(model)
-    model = forget_compiled(model)
     state = ia3.attachment(model)
     state.unfrozen = freeze(model)
-    encoder = model.get_submodule(ia3.layers_of(model)[0].rpartition(".")[0])
-    encoder.register_forward_pre_hook(refuse_reentrant_checkpointing)
     for target in targets:
         parent = model.get_submodule(target.module.rpartition(".")[0])
         for method, replacement in ia3.architecture_of(model).replaced_methods.items():
@@ -94,9 +92,8 @@ def detach(model: nn.Module) -> nn.Module:
     """Take the vectors out and put the base's head back. The model is the base again, with its LayerDrop; the
     parameters that required gradients require them again."""
     refuse_merged(model)
-    original = forget_compiled(model)
     replaced = {MASKING}.union(*(each.replaced_methods for each in ARCHITECTURES.values()))
-    for module in original.modules():
+    for module in model.modules():
         inside = [name for name, child in module.named_children() if isinstance(child, ia3.IA3Vector)]
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
             for key, hook in list(hooks.items()):
@@ -104,21 +101,13 @@ def detach(model: nn.Module) -> nn.Module:
                     del hooks[key]
         for name in [*inside, *(replaced & vars(module).keys())]:
             delattr(module, name)
-    state = ia3.attachment(original)
+    state = ia3.attachment(model)
     for name, tensor in (state.base_head or {}).items():
-        original.get_parameter(name).requires_grad_(False).copy_(tensor)
+        model.get_parameter(name).requires_grad_(False).copy_(tensor)
     for owner, name, value in state.unfrozen:
         setattr(owner, name, value)
     state.config, state.base_head, state.unfrozen = None, None, []
     return model
-
-
-def forget_compiled(model: nn.Module) -> nn.Module:
-    """As `unwrap`; torch forgets compiled code, since it does not notice new hooks."""
-    original = ia3.unwrap(model)
-    if original is not model or ia3.has_compiled_layers(original):
-        torch.compiler.reset()
-    return original
 
 
 def is_attached(model: nn.Module) -> bool:
@@ -204,21 +193,7 @@ def mask_if_it_fits(
     return type(self)._mask_hidden_states(self, hidden, mask_time_indices, attention_mask)
 
 
-def refuse_reentrant_checkpointing(module: nn.Module, _args: tuple) -> None:
-    """A hook: raises UserError for re-entrant gradient checkpointing, which computes no gradient in a layer
-    whose input requires none, such as a frozen base's first layer."""
-    if not (module.training and torch.is_grad_enabled()):
-        return
-    on = [m for m in module.modules() if getattr(m, "gradient_checkpointing", False)]
-    options = [getattr(m._gradient_checkpointing_func, "keywords", {}) for m in on]
-    if any(each.get("use_reentrant", True) for each in options):
-        raise UserError(
-            "re-entrant gradient checkpointing computes no gradient in the first layer of a frozen base "
-            "(model.gradient_checkpointing_enable({'use_reentrant': False}))"
-        )
-
-
-HOOKS = (keep_in_eval_mode, refuse_reentrant_checkpointing, scale_input, scale_output)
+HOOKS = (keep_in_eval_mode, scale_input, scale_output)
 
 
 # --- the proof ----------------------------------------------------------------------------------------------
@@ -230,7 +205,6 @@ def check_liveness(model: nn.Module) -> None:
     Vectors are drawn from [0.5, 1.5]. The proof runs once for each model and set of target modules, which the
     model remembers. Raises AdapterError, which names the vectors without an effect.
     """
-    model = ia3.unwrap(model)
     parameters = {name: vector.l for name, vector in ia3.vectors(model).items()}
     key = tuple(sorted(parameters))
     proven = ia3.attachment(model).proven

@@ -13,7 +13,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from ia3_speech.model.architectures import encoder_config
 from ia3_speech.model.attach import refuse_merged
-from ia3_speech.model.ia3 import PREFIX, IA3Vector, attachment, head_parameters, is_recogniser, unwrap
+from ia3_speech.model.ia3 import PREFIX, IA3Vector, attachment, head_parameters, is_recogniser
 from ia3_speech.model.int8 import dtype_of
 
 
@@ -31,7 +31,6 @@ def fingerprint(model: nn.Module) -> dict[str, Any]:
         neither; sha256 of the parameters as float32, and their type, `dtype`; and `buffers`, the SHA-256 of
         the buffers that a checkpoint holds (statistics of batch norms), if there are any.
     """
-    model = unwrap(model)
     refuse_merged(model)
     config = encoder_config(model.config)
     names = {"layers": "num_hidden_layers", "hidden": "hidden_size", "ffn": "intermediate_size"}

@@ -112,16 +112,6 @@ class IA3Vector(nn.Module):
         return self
 
 
-def unwrap(model: nn.Module) -> nn.Module:
-    """The original of a model that `torch.compile` has wrapped; else the model."""
-    return getattr(model, "_orig_mod", model)
-
-
-def has_compiled_layers(model: nn.Module) -> bool:
-    """Whether modules within a model are compiled one by one."""
-    return any(module._compiled_call_impl for module in model.modules() if module is not model)
-
-
 @dataclass
 class Attachment:
     """The additions to a base's modules and weights in a model."""
@@ -141,13 +131,12 @@ class Attachment:
 
 def attachment(model: nn.Module) -> Attachment:
     """The `Attachment` of a model, which a structural copy shares."""
-    return unwrap(model).__dict__.setdefault("ia3_attachment", Attachment())
+    return model.__dict__.setdefault("ia3_attachment", Attachment())
 
 
 def vectors(model: nn.Module) -> dict[str, IA3Vector]:
     """Path of the vector's module (`wav2vec2.encoder.layers.0.attention.k_proj.ia3_key`) → the vector."""
-    modules = unwrap(model).named_modules()
-    return {name: module for name, module in modules if isinstance(module, IA3Vector)}
+    return {name: module for name, module in model.named_modules() if isinstance(module, IA3Vector)}
 
 
 # --- a model's entry in the table of architectures ----------------------------------------------------------

@@ -22,13 +22,11 @@ from types import MethodType
 
 from torch import nn
 
-from ia3_speech.model.ia3 import unwrap
-
 
 def structural_copy(model: nn.Module) -> nn.Module:
-    """A copy of `model` and all its modules; for a compiled model, a copy of the original. The copy shares
-    the hooks, so register none on it, but set `forward` instead."""
-    return copy_module(unwrap(model), {})
+    """A copy of `model` and all its modules. The copy shares the hooks, so register none on it, but set
+    `forward` instead."""
+    return copy_module(model, {})
 
 
 def copy_module(module: nn.Module, copies: dict[nn.Module, nn.Module]) -> nn.Module:
@@ -37,7 +35,6 @@ def copy_module(module: nn.Module, copies: dict[nn.Module, nn.Module]) -> nn.Mod
         return copies[module]
     copies[module] = new = type(module).__new__(type(module))
     attributes = vars(module).copy()
-    attributes.pop("_compiled_call_impl", None)  # of `module.compile()`: bound to the original
     for name in ("_parameters", "_buffers"):
         attributes[name] = attributes[name].copy()
     for name, value in attributes.items():

@@ -1,13 +1,10 @@
 """ia3, attach: target modules, the operation, identity at the start, liveness."""
 
-import json
-
 import pytest
 import torch
-from tiny_models import probe_logits, random_vectors
+from tiny_models import random_vectors
 
-from ia3_speech import attach, detach, load_adapter, merge, save_adapter, unmerge
-from ia3_speech.adapters.record import read_metadata
+from ia3_speech import attach, detach, merge, unmerge
 from ia3_speech.errors import AdapterError
 from ia3_speech.model.architectures import IA3Config, format_layers
 from ia3_speech.model.attach import is_attached
@@ -74,24 +71,6 @@ def test_detached_the_model_trains_as_it_did(tiny_model):
     detach(model)
     assert model.config.layerdrop == 0.1
     assert {name for name, p in model.named_parameters() if p.requires_grad} == wanting
-
-
-def test_an_adapter_of_a_compiled_model(tiny_model, tmp_path):
-    """Its architecture is the model's; and what was compiled before the adapter came does not hide it."""
-    compiled = torch.compile(tiny_model(), backend="eager")
-    plain = probe_logits(compiled)
-    attach(compiled, IA3Config(("key", "ffn")))
-    random_vectors(compiled)
-    changed = probe_logits(compiled)
-    assert not torch.equal(changed, plain)
-    save_adapter(compiled, tmp_path / "a")
-    assert read_metadata(tmp_path / "a").fingerprint["architecture"] == "Wav2Vec2ForCTC"
-    config = json.loads((tmp_path / "a/adapter_config.json").read_text())
-    assert config["auto_mapping"]["base_model_class"] == "Wav2Vec2ForCTC"
-    detach(compiled)
-    assert torch.equal(probe_logits(compiled), plain)
-    again = load_adapter(compiled, tmp_path / "a")
-    assert again is compiled and torch.equal(probe_logits(again), changed)
 
 
 # ---- where

@@ -293,7 +293,7 @@ def logits_from(
 ) -> torch.Tensor:
     """The logits (batch, frames, vocabulary) of a copy whose forward pass begins with `features` (batch,
     frames, channels) instead of the waveform: the modules below return their input unchanged. Raises
-    RuntimeError if the model's `forward` was replaced by a function that runs another model than the copy.
+    RuntimeError if the model was compiled, or its `forward` replaced: then another model than the copy runs.
 
     Args:
         depth: None: `features` are those of the front end; k: they are the input of encoder layer k.
@@ -309,8 +309,8 @@ def logits_from(
     logits = model(**arguments).logits
     if not calls:
         raise RuntimeError(
-            f"{type(model).__name__}.forward was replaced by a function that runs another model, which can't "
-            f"take features (compile the model instead: torch.compile(model))"
+            f"{type(model).__name__} was compiled, or its forward was replaced by a function that runs "
+            f"another model, which can't take features"
         )
     return logits
 
