@@ -23,7 +23,7 @@ module or removes the last; a target module that no adapter uses costs no time.
 """
 
 import copy
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -75,14 +75,13 @@ class LoadedAdapter:
 # A row's adapter: a name, a sum such as `scots:0.7+medical`, or (name, weight) pairs; None is the base.
 Row = str | None | tuple[tuple[Hashable, float], ...]
 Names = Sequence[Row]
-ChooseNames = Callable[[Sequence[torch.Tensor]], Sequence[Names]]
 
 
 class Bank:
     """Loaded adapters of one base; each row of a batch chooses among them.
 
     The base's model must carry no adapter. While the bank holds adapters, the model carries the bank's
-    vectors, which are ones except while a batch of the bank runs; without adapters the model is unchanged.
+    vectors, which are ones except while a batch of the bank runs.
 
     Args:
         base: the base of all adapters, in any precision.
@@ -115,9 +114,12 @@ class Bank:
         self.positions: dict[frozenset[TargetModule], torch.Tensor] = {}
         self.ones = torch.ones(0, device=base.device)
         self.config: IA3Config | None = None  # of the vectors in the model
-        self.hooks: list[torch.utils.hooks.RemovableHandle] = []  # in the model, while an adapter is loaded
         # Of this thread's batch: each row's head, empty for the base's
-        self.heads: ContextVar[list[Head] | None] = ContextVar("heads", default=None)
+        self.heads: ContextVar[list[Head]] = ContextVar("heads", default=[])  # noqa: B039  (never changed)
+        for path in paths:
+            # A function, not a method: a deep copy of the model would copy the bank with it.
+            hook = partial(lambda path, *call: self.apply_heads(path, *call), path)
+            base.model.get_submodule(path).register_forward_hook(hook)
         # The first admits one edit at a time, the second guards `loaded`. `base.lock` is taken between them.
         self.edit_lock, self.loaded_lock = Lock(), Lock()
 
@@ -145,7 +147,7 @@ class Bank:
 
         Raises:
             AdapterError: the name is taken; the adapter is of another base (both are named) or vocabulary, or
-                doesn't fit; this thread is running a batch.
+                doesn't fit.
             UnknownAdapter: there is no such adapter.
         """
         with self.edit():
@@ -167,8 +169,7 @@ class Bank:
 
     @contextmanager
     def edit(self) -> Iterator[None]:
-        """Admit one edit at a time, and none by a thread that runs a batch: it might wait for itself."""
-        self.refuse_within_batch()
+        """Admit one edit at a time."""
         # Tensors made in a server's inference mode could not be written to outside of it.
         with self.edit_lock, torch.inference_mode(False), torch.no_grad():
             yield
@@ -205,12 +206,10 @@ class Bank:
             head = {name: tensor.to(device, torch.float32) for name, tensor in adapter.head.items()}
             new = LoadedAdapter(targets, values, head, adapter.config.window)
         used = frozenset().union(*sets)
-        any_loaded = bool(new or self.loaded.keys() - {name})
-        changes_model = used != self.columns.keys() or any_loaded != bool(self.hooks)
+        changes_model = used != self.columns.keys()
         with self.base.lock.exclusive() if changes_model else nullcontext(), self.loaded_lock:
             if changes_model:
                 self.set_targets(used)
-                self.set_hooks(any_loaded)
             if new:
                 self.loaded[name] = new
             else:
@@ -230,30 +229,9 @@ class Bank:
         self.columns = {target: slice(*ends[n : n + 2]) for n, target in enumerate(targets)}
         self.positions, self.ones = {}, torch.ones(ends[-1], device=self.base.device)
 
-    def set_hooks(self, wanted: bool) -> None:
-        """Add the hooks that apply the heads of this thread's batch, or remove them."""
-        for handle in self.hooks:
-            handle.remove()
-        self.hooks = []
-        if wanted:
-            model = self.base.model
-            # Functions, not methods: a deep copy of the model would copy the bank with them.
-            check = lambda *call: self.check_rows(*call)  # noqa: E731
-            self.hooks = [model.register_forward_pre_hook(check, with_kwargs=True)]
-            for path in self.head_modules:
-                hook = partial(lambda path, *call: self.apply_heads(path, *call), path)
-                self.hooks.append(model.get_submodule(path).register_forward_hook(hook))
-
-    def check_rows(self, _model: nn.Module, args: tuple, kwargs: dict) -> None:
-        """Raises AdapterError unless the batch has as many rows as names were given for it."""
-        heads = self.heads.get()
-        sizes = [len(value) for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
-        if heads is not None and sizes[0] != len(heads):
-            raise AdapterError(f"a batch of {sizes[0]} rows came, and the bank has {len(heads)} names for it")
-
     def apply_heads(self, path: str, _module: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
         """A hook: the output of a module of the head; rows with a head use its parameters."""
-        heads = self.heads.get() or []
+        heads = self.heads.get()
         different = {id(head): head for head in heads if head}
         if not different:
             return output
@@ -280,31 +258,26 @@ class Bank:
 
     @torch.no_grad()
     def logits(
-        self, waves: Sequence[np.ndarray], names: Names | ChooseNames, *, any_length: bool = False
+        self,
+        waves: Sequence[np.ndarray],
+        names: Names,
+        *,
+        any_length: bool = False,
+        features: Sequence[torch.Tensor] | None = None,
     ) -> list[torch.Tensor]:
         """One (frames, vocabulary) tensor for each wave, fp32 on the CPU, equal to that wave alone with its
         adapter.
 
         Args:
-            names: as for `rows`; or a function from the front end's output for each wave, (frames, channels),
-                which is computed once, below every vector, to the names of one row or more for each wave; the
-                tensors of a wave's rows follow each other.
-            any_length: as for `Base.logits`.
+            names: as for `rows`.
+            any_length, features: as for `Base.logits`.
 
         Raises:
             AdapterError: as `rows`.
             BaseError: as `Base.logits`.
         """
-        features = None
-        if callable(names):
-            with self.base.lock.shared():
-                features = [self.base.features(wave) for wave in waves]
-            groups = names(features)
-            owners = [number for number, group in enumerate(groups) for _ in group]
-            waves, features = [waves[n] for n in owners], [features[n] for n in owners]
-            names = [name for group in groups for name in group]
-        elif len(shared := {id(wave): wave for wave in waves}) < len(waves):  # rows of the same wave
-            with self.base.lock.shared():
+        if features is None and len(shared := {id(wave): wave for wave in waves}) < len(waves):
+            with self.base.lock.shared():  # once for all rows of a wave
                 computed = {key: self.base.features(wave) for key, wave in shared.items()}
             features = [computed[id(wave)] for wave in waves]
         if len(waves) != len(names):
@@ -327,10 +300,9 @@ class Bank:
             names: loaded adapters, None for the base, or sums such as `scots:0.7+medical`.
 
         Raises:
-            AdapterError: no such adapter is loaded (the nearest names are given); a batch has another number
-                of rows; the model carries another adapter; this thread is running a batch.
+            AdapterError: no such adapter is loaded (the nearest names are given), or the model carries
+                another adapter.
         """
-        self.refuse_within_batch()
         refuse_merged(self.base.model)
         if attachment(self.base.model).config is not self.config:  # somebody has called `detach`
             with self.base.lock.exclusive():
@@ -382,7 +354,3 @@ class Bank:
             return [(self.loaded[part], weight) for part, weight in name]
         terms = () if name is None else parse_expression(name, self.loaded.get, self.unknown)
         return [(adapter, weight) for _, adapter, weight in terms]
-
-    def refuse_within_batch(self) -> None:
-        if self.base.lock.held_here():
-            raise AdapterError("a batch of this bank is running in this thread (leave its `rows` first)")

@@ -6,7 +6,7 @@ version. `session.Session` and the server's engine use the cache.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Terms = tuple[Term, ...]
-# The front end's outputs for waveforms, (frames, channels) each → the terms of each waveform's rows.
-ChooseTerms = Callable[[Sequence["Tensor"]], Sequence[Sequence[Terms]]]
 
 
 class AdapterCache:
@@ -42,13 +40,15 @@ class AdapterCache:
         self.loaded: OrderedDict[Path, Term] = OrderedDict()
         self.lock = Lock()
 
-    def logits(self, waves: Sequence[np.ndarray], rows: Sequence[Terms] | ChooseTerms) -> "list[Tensor]":
+    def logits(
+        self,
+        waves: Sequence[np.ndarray],
+        rows: Sequence[Terms | Row],
+        features: "Sequence[Tensor] | None" = None,
+    ) -> "list[Tensor]":
         """One (frames, vocabulary) tensor for each row; see `Bank.logits`."""
-        if callable(rows):
-            names = lambda features: [[self.row(terms) for terms in group] for group in rows(features)]  # noqa: E731
-        else:
-            names = [self.row(terms) for terms in rows]
-        return self.bank.logits(waves, names, any_length=True)
+        names = [self.row(terms) for terms in rows]
+        return self.bank.logits(waves, names, any_length=True, features=features)
 
     def row(self, terms: Terms | Row, keep: Container[Path] = ()) -> Row:
         """The bank's row for this sum, whose adapters are loaded if necessary; a row of the bank is returned

@@ -4,8 +4,8 @@
 
 In: the value of `--adapter`. Out: a folder that holds an adapter, or an error with the nearest names. The
 look-up tries in this order: a path; the registry, `$IA3_SPEECH_HOME/adapters` (without that variable, the
-platform's folder for user data); `exp/NAME/adapter` under the working directory, and `exp/*/NAME/adapter` if
-exactly one exists; USER/NAME on the Hugging Face Hub (see `hub`).
+platform's folder for user data); `exp/NAME/adapter` under the working directory; USER/NAME on the Hugging
+Face Hub (see `hub`).
 
 The registry has a folder for each adapter. It holds the adapter's files, `store.json` with their source, and
 perhaps a language model and hot words. A replaced adapter may stay as NAME@1, then NAME@2. Writers take a
@@ -113,8 +113,8 @@ def resolve_adapter(name_or_path: str | Path) -> Path:
     if name_fault(name := unicodedata.normalize("NFC", text)) is None:
         if is_registered(name):
             return adapters_dir() / name
-        if len(folders := experiments().get(name, ())) == 1:
-            return folders[0]
+        if folder := experiments().get(name):
+            return folder
     from ia3_speech.adapters.hub import fetch, is_repo_id  # names are rarely the Hub's
     from ia3_speech.errors import HubError
 
@@ -135,27 +135,20 @@ def is_registered(name: str) -> bool:
     return is_adapter(adapters_dir() / name)
 
 
-def experiments() -> dict[str, list[Path]]:
-    """NAME → `exp/NAME/adapter` under the working directory; if it is missing, all `exp/*/NAME/adapter`."""
-    deeper: dict[str, list[Path]] = {}
-    for folder in sorted(filter(is_adapter, Path("exp").glob("*/*/adapter"))):
-        deeper.setdefault(folder.parent.name, []).append(folder)
-    return deeper | {at.parent.name: [at] for at in filter(is_adapter, Path("exp").glob("*/adapter"))}
+def experiments() -> dict[str, Path]:
+    """NAME → `exp/NAME/adapter` under the working directory."""
+    return {folder.parent.name: folder for folder in filter(is_adapter, Path("exp").glob("*/adapter"))}
 
 
 def not_found(text: str, path: Path, hub_failure: str = "") -> str:
     """The message for a name or path without an adapter; `hub_failure` is the Hub's reason, if it was
     asked."""
-    by_experiment = experiments()
-    known = list(dict.fromkeys(registered_names() + sorted(by_experiment)))
+    known = list(dict.fromkeys(registered_names() + sorted(experiments())))
     near = get_close_matches(text, known, n=MAX_NEAREST, cutoff=0.5)
     nearest = f" (nearest names: {', '.join(near)})" if near else ""
     with suppress(OSError, ValueError):
         if text and path.exists():
             return f"{text}: {path_fault(path)}{nearest}"
-    if len(several := by_experiment.get(text, ())) > 1:
-        folders = ", ".join(folder.parent.as_posix() for folder in several[:MAX_LISTED])
-        return f"{text}: may be any of {folders} (give one of these paths)"
     if hub_failure:
         return f"{text}: no such folder, and as a name on the Hub: {hub_failure}{nearest}"
     fault = "no such folder" if "/" in text or os.sep in text else "no adapter has this name"

@@ -9,7 +9,6 @@ folders. `str` shows it, and nothing parses that again. An exact name or path wi
 a `+` or `:` in it. There is no `-` operator, because names have hyphens.
 """
 
-import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
@@ -206,14 +205,10 @@ def parse_sum(
 
     def find_anywhere(name: str) -> Term | None:
         try:
-            if ":" not in name:
-                return term_at(name, registry.resolve_adapter(name))
+            return term_at(name, registry.resolve_adapter(name))
         except UnknownAdapter as error:
             errors[name] = error
             return None
-        # No name may hold a colon, but a path may. Path's own `expanduser` raises for ~nobody.
-        folder = registry.adapter_at(Path(os.path.expanduser(name)))  # noqa: PTH111
-        return folder and term_at(name, folder)
 
     def unknown_term(name: str, expression: str) -> UserError:
         if not name and expression.strip():

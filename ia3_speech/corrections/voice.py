@@ -154,8 +154,8 @@ def audio_digest(wave: "np.ndarray") -> str:
 def registered(name: str) -> Path:
     """The folder of a registered adapter. Raises UnknownAdapter, with the nearest names."""
     if not registry.is_registered(name := registry.check_name(name)):
-        if folders := registry.experiments().get(name):
-            hint = f"ia3-speech adapters register {folders[0].parent} {name}"
+        if folder := registry.experiments().get(name):
+            hint = f"ia3-speech adapters register {folder.parent} {name}"
             raise registry.UnknownAdapter(f"{name}: is not registered ({hint})")
         raise registry.UnknownAdapter(registry.not_found(name, Path(name)))
     return registry.adapters_dir() / name

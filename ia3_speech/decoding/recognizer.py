@@ -34,9 +34,9 @@ POOL_SECONDS = 1200.0  # of audio that is read before it is sorted into batches:
 Key = TypeVar("Key")
 # A waveform's adapter: the terms of a spec, or a row of the session's bank.
 Row = Any
-# Waveforms and their rows (or a function from the front end's outputs to the rows of each) → logits of each
-# row, (frames, vocabulary).
-Compute = Callable[[Sequence[np.ndarray], Any], "list[Tensor]"]
+# Waveforms, their rows, and the front end's output for each, if it is known → logits of each row, (frames,
+# vocabulary).
+Compute = Callable[[Sequence[np.ndarray], Sequence[Row], "Sequence[Tensor] | None"], "list[Tensor]"]
 # What a recording's earlier pieces say on the next: the probability of each of a router's recognisers.
 Memory = dict[int, float]
 
@@ -220,23 +220,30 @@ class Recognizer:
 
     def candidates(self, waves: Sequence[np.ndarray]) -> "tuple[list[Tensor], list[Candidates]]":
         """The logits of all candidates, and the router's candidates for each waveform."""
-        candidates: list[Candidates] = []
+        with self.base.lock.shared():
+            features = [self.base.features(wave) for wave in waves]  # once, since no vector is below
+        candidates = self.router(features)
+        rows = [
+            (wave, recognizer.spec.terms, of_wave)
+            for wave, each, of_wave in zip(waves, candidates, features, strict=True)
+            for recognizer in each.recognizers
+        ]
+        return self.logits(*zip(*rows, strict=True)), candidates
 
-        def choose_rows(features: "Sequence[Tensor]") -> list[list[Row]]:
-            candidates.extend(self.router(features))
-            return [[recognizer.spec.terms for recognizer in each.recognizers] for each in candidates]
-
-        return self.logits(waves, choose_rows), candidates
-
-    def logits(self, waves: Sequence[np.ndarray], rows: Any = None) -> "list[Tensor]":
-        """A (frames, vocabulary) tensor for each waveform, which is not cut. Raises UserError if memory runs
-        out."""
+    def logits(
+        self,
+        waves: Sequence[np.ndarray],
+        rows: Sequence[Row] | None = None,
+        features: "Sequence[Tensor] | None" = None,
+    ) -> "list[Tensor]":
+        """A (frames, vocabulary) tensor for each waveform, which is not cut; `features`: the front end's
+        output for each, if it is known. Raises UserError if memory runs out."""
         rows = rows or [self.spec.terms] * len(waves)
         try:
             if self.test_time:
                 return [self.test_time.logits(self.search, *pair) for pair in zip(waves, rows, strict=True)]
             if self.compute:
-                return self.compute(waves, rows)
+                return self.compute(waves, rows, features)
             return self.base.logits(waves, any_length=True)
         except RuntimeError as error:
             if type(error).__name__ != "OutOfMemoryError":  # torch's; an ONNX graph runs without torch

@@ -47,13 +47,7 @@ def fingerprint(model: nn.Module) -> dict[str, Any]:
     record = {"architecture": type(model).__name__, "model_type": model.config.model_type, **sizes}
     known_state, digests = attachment(model).digests
     state = weights_state(model)
-    # Each tensor was at most moved or cast: it is the same object, was not written to, and its memory is the
-    # same unless its type or device has changed.
-    unchanged = len(state) == len(known_state) and all(
-        before[:2] == now[:2] and (before[2] == now[2] or before[3:] != now[3:])
-        for before, now in zip(known_state, state, strict=True)
-    )
-    if not unchanged:
+    if state != known_state:
         digests = {"dtype": dtype_of(model), "sha256": tensors_sha256(base_weights(model))}
         if buffers := list(base_buffers(model)):
             digests["buffers"] = tensors_sha256(buffers)
@@ -75,9 +69,9 @@ def remember_weights(model: nn.Module, record: dict[str, Any]) -> None:
 
 
 def weights_state(model: nn.Module) -> list[tuple]:
-    """The state of each weight: it changes if the tensor is written to, moved or cast."""
+    """The state of each weight: it changes if the tensor is replaced or written to, not if it is cast."""
     tensors = [p for n, p in model.named_parameters() if f".{PREFIX}" not in n] + list(base_buffers(model))
-    return [(id(t), t._version, t.data_ptr(), t.dtype, t.device) for t in tensors]
+    return [(id(tensor), tensor._version) for tensor in tensors]
 
 
 def base_buffers(model: nn.Module) -> Iterator[torch.Tensor]:

@@ -83,7 +83,9 @@ class SharedLock:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """A thread that holds the lock must not take this."""
+        """Raises RuntimeError if this thread holds the lock: it would wait for itself."""
+        if self.held_here():
+            raise RuntimeError("this thread runs a batch of the base (end it first)")
         with self.condition:
             self.waiting += 1
             try:

@@ -110,7 +110,7 @@ class OnnxBase:
         return Recognizer(
             self,
             spec,
-            compute=lambda waves, _: self.logits(waves, [vectors] * len(waves)),
+            compute=lambda waves, *_: self.logits(waves, [vectors] * len(waves)),
             max_seconds=self.maximum_seconds or MAXIMUM_SECONDS,
             vad="energy",
         )

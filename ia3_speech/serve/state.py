@@ -11,11 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 
-import numpy as np
-from torch import Tensor
-
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.cache import ChooseTerms, Terms
 from ia3_speech.adapters.spec import AdapterSpec
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.dictation import make_dictation
@@ -124,16 +120,7 @@ class Server:
     ) -> Recognizer:
         """A recogniser whose logits are computed in the queue. Hot words that the base can't write, and
         repeated spellings, are left out. `code`: the language, for a Whisper base."""
-        base = self.session.base
         short = (word for word in hotwords[:MAX_HOTWORDS] if len(word) <= MAX_HOTWORD_LENGTH)
-        known = usable(map(Hotword, dict.fromkeys(short)), base.vocabulary)
-
-        def compute(waves: Sequence[np.ndarray], rows: Sequence[Terms] | ChooseTerms) -> list[Tensor]:
-            if callable(rows):  # a gate needs only the front end, not the queue
-                with base.lock.shared():
-                    groups = rows([base.features(wave) for wave in waves])
-                waves = [wave for wave, group in zip(waves, groups, strict=True) for _ in group]
-                rows = [terms for group in groups for terms in group]
-            return handle.logits(waves, rows)
-
+        known = usable(map(Hotword, dict.fromkeys(short)), self.session.base.vocabulary)
+        compute = lambda waves, rows, _features: handle.logits(waves, rows)  # noqa: E731
         return self.session.recognizer(spec, compute=compute, hotwords=known, language=code)
