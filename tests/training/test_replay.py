@@ -10,7 +10,7 @@ from test_train import options_of, record, same, tensors
 from torch import nn
 
 from ia3_speech import load_base
-from ia3_speech.model.kinds.ctc import kl_divergence
+from ia3_speech.model.kinds.ctc import divergence_from
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.feature_cache import FeatureCache
 from ia3_speech.training.replay import read_replay, replay_digest, replay_losses
@@ -26,7 +26,9 @@ def test_the_divergence_equals_torchs_with_all_symbols_and_is_smaller_with_fewer
     for k in (5, 2):
         probabilities, symbols = p.softmax(-1).topk(k)
         rest = 1 - probabilities.sum(-1, keepdim=True)
-        divergences.append(kl_divergence(q, frames, symbols, torch.cat([probabilities, rest], -1)))
+        pairs = zip(symbols, torch.cat([probabilities, rest], -1), strict=True)
+        summaries = [{"symbols": s, "probabilities": p} for s, p in pairs]
+        divergences.append(divergence_from(q, frames, summaries))
     for row, n in enumerate(frames):
         log_p, log_q = p[row, :n].log_softmax(-1), q[row, :n].log_softmax(-1)
         expected = nn.functional.kl_div(log_q, log_p, log_target=True, reduction="sum") / n

@@ -50,11 +50,27 @@ def likeliest_symbols(logits: torch.Tensor) -> dict[str, torch.Tensor]:
 def divergence_from(
     logits: torch.Tensor, frames: torch.Tensor, summaries: Sequence[Mapping[str, torch.Tensor]]
 ) -> torch.Tensor:
-    """`kl_divergence` of logits (batch, frames, vocabulary) and the base's `likeliest_symbols`."""
+    """KL(p ‖ q) in nats, the mean over each row's frames, in fp32. Each frame has k + 1 classes: p's k
+    likeliest symbols, and all others together.
+
+    Args:
+        logits: (batch, frames, vocabulary) of q
+        frames: (batch,), the frames of each row, before its padding
+        summaries: `likeliest_symbols` of each row of p, whose probabilities are scaled to a sum of 1
+
+    Returns:
+        (batch,)
+    """
     symbols = pad_sequence([each["symbols"] for each in summaries], batch_first=True)
     probabilities = pad_sequence([each["probabilities"] for each in summaries], batch_first=True)
     symbols, probabilities = symbols.long().to(logits.device), probabilities.float().to(logits.device)
-    return kl_divergence(logits[:, : symbols.shape[1]], frames, symbols, probabilities)
+    log_q = logits[:, : symbols.shape[1]].float().log_softmax(-1)
+    others = log_q.scatter(-1, symbols, -torch.inf).logsumexp(-1, keepdim=True)
+    log_q = torch.cat([log_q.gather(-1, symbols), others], -1)
+    p = probabilities / probabilities.sum(-1, keepdim=True).clamp_min(1e-6)
+    divergence = (torch.xlogy(p, p) - p * log_q).sum(-1)  # (batch, frames)
+    inside = torch.arange(divergence.shape[1], device=frames.device) < frames[:, None]
+    return (divergence * inside).sum(1) / frames
 
 
 class CTC(Base):
@@ -237,30 +253,6 @@ def ctc_loss(
         log_probabilities, flat, frames, lengths, blank=blank, reduction="none", zero_infinity=True
     )
     return losses / lengths
-
-
-def kl_divergence(
-    logits: torch.Tensor, frames: torch.Tensor, symbols: torch.Tensor, probabilities: torch.Tensor
-) -> torch.Tensor:
-    """KL(p ‖ q) in nats, the mean over each row's frames, in fp32. Each frame has k + 1 classes: p's k
-    likeliest symbols, and all others together.
-
-    Args:
-        logits: (batch, frames, vocabulary) of q
-        frames: (batch,), the frames of each row, before its padding
-        symbols: (batch, frames, k) token ids
-        probabilities: (batch, frames, k + 1): p's of these symbols, then of all others; scaled to a sum of 1
-
-    Returns:
-        (batch,)
-    """
-    log_q = logits.float().log_softmax(-1)
-    others = log_q.scatter(-1, symbols, -torch.inf).logsumexp(-1, keepdim=True)
-    log_q = torch.cat([log_q.gather(-1, symbols), others], -1)
-    p = probabilities / probabilities.sum(-1, keepdim=True).clamp_min(1e-6)
-    divergence = (torch.xlogy(p, p) - p * log_q).sum(-1)  # (batch, frames)
-    inside = torch.arange(divergence.shape[1], device=frames.device) < frames[:, None]
-    return (divergence * inside).sum(1) / frames
 
 
 # --- forward passes that begin in the middle or end early ---------------------------------------------------
