@@ -40,9 +40,9 @@ from ia3_speech.adapters.record import (
     peft_base,
     read_json,
     read_record,
+    read_summary,
     write_record,
 )
-from ia3_speech.adapters.weights import weights_file
 from ia3_speech.errors import HubError, UserError
 
 # Entries of a training's record that are published beside its numbers; paths and utterances stay private
@@ -102,11 +102,9 @@ def push(
     if not is_repo_id(repo):
         copy = shlex.join(["cp", "-r", str(folder), repo])
         raise UserError(f"{repo}: is not an id on the Hub, USER/NAME ({copy} copies the files)")
-    weights_file(folder)
     if fault := adapter_fault(folder):
         raise UserError(f"{folder}: {fault}")
-    described = (folder / METADATA).exists()
-    if described and is_biometric(read_record(folder)) and not (private or consent):
+    if is_biometric(read_summary(folder)) and not (private or consent):
         raise UserError(
             f"{repo}: not pushed. {BIOMETRIC} (push it with `private`, or with `consent` if that person "
             f"agreed to its publication)"

@@ -16,7 +16,6 @@ enough: it copies a single module, which shares its dictionaries and submodules 
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from threading import Condition, get_ident
 from types import MethodType
 
@@ -42,9 +41,6 @@ def copy_module(module: nn.Module, copies: dict[nn.Module, nn.Module]) -> nn.Mod
         # copy.
         if isinstance(value, MethodType) and value.__self__ is module:
             attributes[name] = MethodType(value.__func__, new)
-        elif isinstance(value, partial) and any(argument is module for argument in value.args):
-            arguments = (new if argument is module else argument for argument in value.args)
-            attributes[name] = partial(value.func, *arguments, **value.keywords)
     attributes["_modules"] = {
         name: None if child is None else copy_module(child, copies) for name, child in module._modules.items()
     }
