@@ -33,7 +33,6 @@ from ia3_speech.errors import UserError
 from ia3_speech.search import SearchOptions, make_search
 
 if TYPE_CHECKING:
-    from ia3_speech.adapters.cache import AdapterCache
     from ia3_speech.lm.hotword_search import Hotword
     from ia3_speech.model.base import Base
     from ia3_speech.model.hypotheses import Search
@@ -53,7 +52,6 @@ class Session:
     Args:
         base: without vectors in its model, unless `attached` is in it.
         search: takes precedence over the search that is registered with an adapter.
-        cache: of the adapters; None: a cache without limits.
         batch_seconds, max_seconds, vad, scaling, test_time: as for `load`.
         attached: an adapter of another method than IA³, which is in the base's model.
     """
@@ -63,7 +61,6 @@ class Session:
         base: "Base",
         search: SearchOptions = SearchOptions(),  # noqa: B008  (immutable)
         *,
-        cache: "AdapterCache | None" = None,
         batch_seconds: float = BATCH_SECONDS,
         max_seconds: float | None = None,
         vad: VadMethod | None = None,
@@ -71,20 +68,18 @@ class Session:
         test_time: Literal["suta", "dsuta"] | None = None,
         attached: AdapterSpec | None = None,
     ):
-        self.base, self.options, self.scaling, self.attached = base, search, scaling, attached
-        if cache is None and attached is None:
-            from ia3_speech.adapters.bank import Bank
-            from ia3_speech.adapters.cache import AdapterCache
+        from ia3_speech.adapters.bank import Bank
+        from ia3_speech.adapters.cache import AdapterCache
 
-            cache = AdapterCache(Bank(base))
-        self.cache = cache
+        self.base, self.options, self.scaling, self.attached = base, search, scaling, attached
+        self.cache = AdapterCache(Bank(base)) if attached is None else None
         seconds = max_seconds or base.maximum_seconds or MAX_INPUT
         self.settings: dict[str, Any] = {"batch_seconds": batch_seconds, "vad": choose_method(vad)}
         self.settings["max_seconds"] = None if isinf(seconds) else seconds
         if test_time:
             from ia3_speech.unsupervised.suta import Suta
 
-            self.settings["test_time"] = Suta(test_time, cache)
+            self.settings["test_time"] = Suta(test_time, self.cache)
         # A changed file makes a new search or gate: the last argument holds the modification times.
         self.stored_search = lru_cache(MAX_SEARCHES)(lambda f, _: make_search(search.complete(f), base))
         self.cached_gates = lru_cache(MAX_GATES)(lambda spec, _: gates_of(spec, base))

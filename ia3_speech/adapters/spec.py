@@ -99,9 +99,9 @@ def stamp_of(folder: Path) -> tuple[int, ...]:
     return ()
 
 
-def term_at(name: str, folder: Path, weight: float = 1.0) -> Term:
+def term_at(name: str, folder: Path) -> Term:
     """A term with the adapter's current state on disk."""
-    return Term(name, folder, weight, stamp_of(folder))
+    return Term(name, folder, stamp=stamp_of(folder))
 
 
 def tensor_files_of(spec: AdapterSpec) -> list[Path]:
