@@ -12,7 +12,7 @@ model for all requests.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import cached_property, lru_cache
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ia3_speech.adapters.record import GATE, GUARD, SEARCH_FILES, STORED_LM_WEIGHTS, method_of, read_metadata
-from ia3_speech.adapters.spec import AUTO, BASE_ALONE, AdapterSpec, parse_adapter, term_at
+from ia3_speech.adapters.spec import AUTO, BASE_ALONE, AdapterSpec, parse_adapter
 from ia3_speech.decoding.formats import parse_formats
 from ia3_speech.decoding.options import DictationOptions
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, Compute, Recognizer
@@ -214,7 +214,6 @@ def load(
     *,
     adapter: str | Path | AdapterSpec | None = None,
     guard: bool | None = None,
-    bank: Mapping[str, Path] | None = None,
     device: str | None = None,
     dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
     precision: Literal["no", "bf16", "auto"] = "no",
@@ -243,7 +242,6 @@ def load(
             recording a registered adapter or none, by its audio; auto:accent,medical: one of these or none.
         guard: use the base's text where it is surer than the adapter's; None: for a registered adapter whose
             training has fitted a rule (guard.json); True: for any single adapter, and auto, or an error.
-        bank: names and folders of many adapters, for `Recognizer.texts`, in place of `adapter`.
         device: a torch device; None: CUDA if there is one.
         dtype: number format of the base's weights: float32, float16, bfloat16, or int8 on a CPU.
         precision: bf16: compute the encoder's layers in bfloat16; auto: bf16 if that is faster here; no:
@@ -288,7 +286,7 @@ def load(
     if spec.choice and test_time:
         raise UserError(f"{spec} chooses among adapters as they are (leave out `test_time`)")
     if engine == "onnx":
-        torch_only = {"device": device, "method": method, "test_time": test_time, "bank": bank}
+        torch_only = {"device": device, "method": method, "test_time": test_time}
         torch_only |= {"window": window, "language": language, "task": task}
         torch_only |= {"dtype": dtype != "float32", "precision": precision != "no"}
         torch_only |= {name: getattr(options, name) for name in ("lm", "hotwords")}
@@ -304,8 +302,6 @@ def load(
     from ia3_speech.model.precision import choose_precision
 
     add_user_method(method)
-    if bank:  # its first adapter records the base
-        base = AdapterSpec(tuple(term_at(*pair) for pair in [*bank.items()][:1])).base(base)
     loaded = base_of(spec, base, dtype=dtype, device=device)
     loaded.configure(window=window, language=language, task=task)
     loaded.precision, loaded.precision_reason = choose_precision(precision, loaded.model, loaded.dtype)
@@ -318,12 +314,7 @@ def load(
     settings = {"batch_seconds": batch_seconds, "max_seconds": max_seconds, "vad": vad}
     settings |= {"scaling": scaling, "test_time": test_time, "attached": attached}
     session = Session(loaded, options, **settings)
-    for name, folder in (bank or {}).items():
-        session.cache.bank.add(name, folder)
-    recognizer = session.recognizer(spec)
-    if bank:  # each of its adapters may have another scaling
-        recognizer = replace(recognizer, scaling=scaling)
-    return Transcriber(recognizer, post_process, channels == "split", session, guard)
+    return Transcriber(session.recognizer(spec), post_process, channels == "split", session, guard)
 
 
 def language_of(spec: AdapterSpec) -> str | None:

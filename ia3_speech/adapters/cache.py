@@ -43,19 +43,16 @@ class AdapterCache:
     def logits(
         self,
         waves: Sequence[np.ndarray],
-        rows: Sequence[Terms | Row],
+        rows: Sequence[Terms],
         features: "Sequence[Tensor] | None" = None,
     ) -> "list[Tensor]":
         """One (frames, vocabulary) tensor for each row; see `Bank.logits`."""
         names = [self.row(terms) for terms in rows]
         return self.bank.logits(waves, names, any_length=True, features=features)
 
-    def row(self, terms: Terms | Row, keep: Container[Path] = ()) -> Row:
-        """The bank's row for this sum, whose adapters are loaded if necessary; a row of the bank is returned
-        as it is. The folders in `keep`, the batch's adapters, stay loaded. Raises AdapterError if an adapter
-        can't be loaded."""
-        if terms is None or isinstance(terms, str):
-            return terms
+    def row(self, terms: Terms, keep: Container[Path] = ()) -> Row:
+        """The bank's row for this sum, whose adapters are loaded if necessary. The folders in `keep`, the
+        batch's adapters, stay loaded. Raises AdapterError if an adapter can't be loaded."""
         with self.lock:
             for term in terms:
                 self.load(term, keep)
@@ -77,11 +74,6 @@ class AdapterCache:
         for folder in [folder for folder in self.loaded if folder not in keep and folder != term.folder]:
             if len(self.loaded) <= self.max_adapters and self.bank.nbytes <= self.max_bytes:
                 break
-            self.drop(folder)
-
-    def forget(self, name: str) -> None:
-        """Unload the adapter that is registered under a name."""
-        for folder in [folder for folder, term in self.loaded.items() if term.name == name]:
             self.drop(folder)
 
     def drop(self, folder: Path) -> None:

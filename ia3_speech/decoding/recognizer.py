@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ia3_speech.adapters.spec import BASE_ALONE, AdapterSpec
+from ia3_speech.adapters.spec import BASE_ALONE, AdapterSpec, Term
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.batches import make_batches
 from ia3_speech.data.utterance import is_silent
@@ -32,8 +32,7 @@ STREAMED_BATCHES = 4  # `stream` sorts so many by length: more give less padding
 POOL_SECONDS = 1200.0  # of audio that is read before it is sorted into batches: 77 MB
 
 Key = TypeVar("Key")
-# A waveform's adapter: the terms of a spec, or a row of the session's bank.
-Row = Any
+Row = tuple[Term, ...]  # a waveform's adapter: the terms of a spec
 # Waveforms, their rows, and the front end's output for each, if it is known → logits of each row, (frames,
 # vocabulary).
 Compute = Callable[[Sequence[np.ndarray], Sequence[Row], "Sequence[Tensor] | None"], "list[Tensor]"]
@@ -108,7 +107,7 @@ class Recognizer:
         Args:
             advance: called after each batch with the number of waveforms that it finished, and its seconds of
                 audio.
-            rows: each waveform's adapter: the terms of a spec, or a row of the bank; None: the recogniser's.
+            rows: each waveform's adapter; None: the recogniser's.
             with_words: find the words' times and confidences too.
         """
         cuts = [self.cut(wave) if len(wave) else [] for wave in waves]

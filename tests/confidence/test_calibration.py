@@ -55,7 +55,6 @@ def test_a_scaling_belongs_to_one_adapter_or_base(calibrated, tiny_folder, speak
     assert json.loads((tiny_folder / "confidence.json").read_text())["greedy"] == entry
     assert load(adapter="speaker42").recognizer.scaling == FITTED
     assert load(adapter="speaker42:0.5").recognizer.scaling is None  # a sum is another system
-    assert load(tiny_folder, bank={"speaker42": speaker42}).recognizer.scaling is None
     assert load(tiny_folder, scaling=Scaling()).recognizer.scaling == Scaling()
     with pytest.raises(UserError, match="a sum has no folder"):
         calibrated("speaker42:0.5", GREEDY)

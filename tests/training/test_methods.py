@@ -153,7 +153,6 @@ def test_sums_banks_merging_and_starts_are_ia3s_alone(lora, random_base, place):
         lambda: Bank(base).add("a", lora),
         lambda: load_adapter(base.model, lora),
         lambda: load(random_base, adapter=f"{lora}:0.5"),
-        lambda: load(random_base, bank={"a": lora}),
         lambda: export_terms(parse_sum(lora), place / "merged"),
         lambda: train(options_of(place, base=str(random_base), init_adapter=str(lora))),
     ):
