@@ -24,7 +24,6 @@ from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.model import ia3
 from ia3_speech.model.architectures import IA3Config
-from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base, make_base
 from ia3_speech.model.location import MINI
 from ia3_speech.scoring.table import markdown_table
@@ -138,7 +137,7 @@ def batch_tables(base: Base, waves: list[np.ndarray], repeats: int, loaded: int)
 def filled_table(count: int, rows: int) -> list[str]:
     """Memory of full banks; times of selecting from an almost empty bank and from a full bank."""
     base = base_or_random("wav2vec2-base")
-    make, cells = random_adapters(base), []
+    make = random_adapters(base)
 
     def fill(bank: Bank, seeds: range) -> tuple[list[float], float]:
         """Seconds of each addition; seconds of selecting rows afterwards."""
@@ -147,20 +146,18 @@ def filled_table(count: int, rows: int) -> list[str]:
         names = [str(seed) for seed in np.linspace(0, len(bank.names()) - 1, rows).astype(int)]
         return added, median(rounds({"": lambda: bank.select(names)}, EDITS)[""])
 
-    for dtype in ("float32", "bfloat16"):
-        before = resident_bytes()
-        bank = Bank(base, dtype=dtype)
-        added, few = fill(bank, range(rows))
-        more, many = fill(bank, range(rows, count))
-        memory = [f"{size / GIB:.2f}" for size in (bank.nbytes, resident_bytes() - before)]
-        cells.append([dtype, *memory, *(f"{1e6 * s:.0f}" for s in (median(added + more), few, many))])
-        detach(base.model)  # for the next bank
+    before = resident_bytes()
+    bank = Bank(base)
+    added, few = fill(bank, range(rows))
+    more, many = fill(bank, range(rows, count))
+    memory = [f"{size / GIB:.2f}" for size in (bank.nbytes, resident_bytes() - before)]
+    times = [f"{1e6 * s:.0f}" for s in (median(added + more), few, many)]
     size = sum(vector.numel() for vector in make(0).vectors.values())
-    head = ["vectors", "GiB", "the process grew by, GiB", "add one, µs"]
+    head = ["GiB", "the process grew by, GiB", "add one, µs"]
     head += [f"select {rows} rows of {rows}, µs", f"select {rows} rows of {count:,}, µs"]
     return [
         f"## {count:,} adapters of the shape of wav2vec2-base, {size:,} parameters each",
-        markdown_table(head, cells),
+        markdown_table(head, [memory + times]),
     ]
 
 

@@ -9,8 +9,8 @@
 
 In: waves, and for each the name of an adapter, None for the base, or a sum of names as `spec` reads it. Out:
 logits, each row's equal to that row alone with its adapter. A row of the base equals bit for bit the row of
-the same batch without a bank, since 1·x is x; in bfloat16 too, since vectors are stored in the bank's type
-and multiply in fp32. (WavLM computes its attention another way while it has vectors: see `attach`.)
+the same batch without a bank, since 1·x is x; in bfloat16 too, since vectors multiply in fp32. (WavLM
+computes its attention another way while it has vectors: see `attach`.)
 
 An adapter's vectors are one tensor, in the order of the model's target modules. A batch makes a tensor
 (batch, parameters) of them, with ones where an adapter has no vector, and each target module gets its part.
@@ -46,7 +46,7 @@ from ia3_speech.adapters.spec import parse_expression, parse_sum
 from ia3_speech.errors import AdapterError
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import check_liveness, detach, insert_vectors, is_attached, refuse_merged
-from ia3_speech.model.base import DTYPES, Base
+from ia3_speech.model.base import Base
 from ia3_speech.model.ia3 import (
     IA3Vector,
     TargetModule,
@@ -66,7 +66,7 @@ class LoadedAdapter:
     """An adapter in the bank."""
 
     targets: frozenset[TargetModule]  # the target modules for which it has vectors
-    # (parameters,): these vectors, one after another in the order of the model's target modules
+    # (parameters,), fp32: these vectors, one after another in the order of the model's target modules
     values: torch.Tensor
     head: Head  # its head's parameters by their names in the model; empty if it has none
     window: str | None = None  # as `IA3Config.window`
@@ -85,21 +85,17 @@ class Bank:
 
     Args:
         base: the base of all adapters, in any precision.
-        dtype: type of the stored vectors: float32, or bfloat16 for half the memory (parameters near 1 then
-            keep 8 bits).
 
     Raises:
         AdapterError: the model carries an adapter, its architecture is unknown, or its head holds a parameter
             outside of modules (`use_weighted_layer_sum`).
     """
 
-    def __init__(self, base: Base, *, dtype: str = "float32"):
-        if dtype not in ("float32", "bfloat16"):
-            raise AdapterError(f"`dtype` of a bank is float32 or bfloat16, not {dtype!r}")
+    def __init__(self, base: Base):
         refuse_merged(base.model)
         if is_attached(base.model):
             raise AdapterError(f"{base.name} carries an adapter already (call detach(base.model) first)")
-        self.base, self.dtype, self.is_int8 = base, DTYPES[dtype], is_int8(base.model)
+        self.base, self.is_int8 = base, is_int8(base.model)
         self.sizes = {target: vector_size(base.model, target) for target in all_target_modules(base.model)}
         # The modules of the head (`lm_head`; `projector`, `classifier`), which run with the rows' parameters.
         paths = dict.fromkeys(name.rpartition(".")[0] for name in head_parameters(base.model))
@@ -202,7 +198,7 @@ class Bank:
             sets.add(targets)
             device = self.base.device
             flat = [adapter.vectors[t].flatten() for t in self.sizes if t in targets]
-            values = torch.cat([torch.empty(0), *flat]).to(device, self.dtype)
+            values = torch.cat([torch.empty(0), *flat]).to(device)
             head = {name: tensor.to(device, torch.float32) for name, tensor in adapter.head.items()}
             new = LoadedAdapter(targets, values, head, adapter.config.window)
         used = frozenset().union(*sets)
@@ -343,7 +339,7 @@ class Bank:
             indices = [index for c in columns for index in range(c.start, c.stop)]
             self.positions[adapter.targets] = torch.tensor(indices, dtype=torch.long, device=self.base.device)
         values = self.ones.clone()
-        values[self.positions[adapter.targets]] = adapter.values.float()
+        values[self.positions[adapter.targets]] = adapter.values
         return values
 
     def adapters_of(self, name: Row) -> list[tuple[LoadedAdapter, float]]:
