@@ -76,6 +76,11 @@ class AdapterCache:
                 break
             self.drop(folder)
 
+    def forget(self, name: str) -> None:
+        """Unload the adapter that is registered under a name."""
+        for folder in [folder for folder, term in self.loaded.items() if term.name == name]:
+            self.drop(folder)
+
     def drop(self, folder: Path) -> None:
         """Unload the adapter of a folder, if it is loaded."""
         if self.loaded.pop(folder, None):

@@ -113,5 +113,5 @@ def test_adapters_load_on_first_use_and_the_least_recently_used_leave(cache):
     cache.max_bytes = cache.bank.nbytes / 2
     cache.row((medical,), {medical.folder})
     assert loaded(cache) == ["medical"], "no more than their memory holds"
-    cache.drop(medical.folder)
+    cache.forget("medical")
     assert loaded(cache) == [] and cache.bank.nbytes == 0 and not cache.bank.names()
