@@ -118,6 +118,8 @@ def test_transformers_own_call(tiny_base):
             logits = base.model(batch).logits
             again = base.model(input_values=batch).logits
         after = base.model(batch).logits
+        with bank.rows(["a"]), pytest.raises(AdapterError, match="a batch of 3 rows came"):
+            base.model(batch)
         own = attach_adapter(other.model, a, check=False)(batch).logits
     assert torch.equal(logits[[0, 2]], plain[[0, 2]]) and torch.equal(after, plain)
     assert torch.equal(again, logits)
