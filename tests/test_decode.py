@@ -17,13 +17,7 @@ from ia3_speech.decoding.decode_directory import Decoding, write_decode_director
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.decoding.word_times import Scaling
 from ia3_speech.session import load
-
-
-def noise(seconds: float, seed: int = 0) -> np.ndarray:
-    size = round(seconds * SAMPLE_RATE)
-    # As loud as syllables are.
-    syllables = 0.55 + 0.45 * np.sin(2 * np.pi * 4 * np.arange(size) / SAMPLE_RATE)
-    return (np.random.default_rng(seed).normal(0, 0.1, size) * syllables).astype(np.float32)
+from tests.live.test_streaming import babble as noise
 
 
 @pytest.fixture

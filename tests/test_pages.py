@@ -44,7 +44,7 @@ PEOPLE = ("ann", "bert", "carl")  # of docs/adaptation.md
 TINY = "--base facebook/wav2vec2-base-960h"
 # Start of a line → the line that runs in its place, or options to add to it (they start with `+`).
 REPLACED = {
-    # tests/test_wheel.py and tests/test_setup.py install the package and make environments
+    # tests/test_wheel.py installs the package
     "python3 -m venv": ":",
     "pip install": ":",
     "bash scripts/test.sh": "+ -n 0 -q tests/test_atomic.py",  # it would run this test again

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import struct
 import sys
 from functools import partial
 from itertools import count
@@ -22,7 +21,8 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.errors import UserError
 from ia3_speech.session import load
-from tests.test_decode import noise
+from tests.live.test_audio_input import wav, with_size
+from tests.live.test_streaming import babble as noise
 
 
 @pytest.fixture
@@ -153,19 +153,13 @@ def test_bad_files_are_named_and_the_others_go_on(run, audio, tiny_folder):
 # ---- stdin
 
 
-def wav(sizes: tuple[int, int] | None = None) -> bytes:
-    """A WAV of one second; `sizes` are what its header says of itself, as a program writes that streams."""
-    sound = (noise(1) * 32767).astype("<i2").tobytes()
-    whole, data = sizes or (36 + len(sound), len(sound))
-    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, SAMPLE_RATE, 2 * SAMPLE_RATE, 2, 16)
-    return struct.pack("<4sI4s", b"RIFF", whole, b"WAVE") + form + struct.pack("<4sI", b"data", data) + sound
-
-
 def test_a_wav_on_stdin(run, tiny_folder):
-    text = load(tiny_folder).transcribe(io.BytesIO(wav())).text
+    """Also of a program that streams, and does not know its size."""
+    data = wav(noise(1))
+    text = load(tiny_folder).transcribe(io.BytesIO(data)).text
     assert text
-    for words, sizes in (((), None), (("-",), (0x7FFFFFFF, 0x7FFFFFDB))):
-        assert run("--base", tiny_folder, *words, stdin=wav(sizes)) == (0, f"{text}\n", "")
+    for words, stdin in (((), data), (("-",), with_size(data, 0x7FFFFFDB))):
+        assert run("--base", tiny_folder, *words, stdin=stdin) == (0, f"{text}\n", "")
 
 
 def test_other_sound_broken_sound_and_nothing_on_stdin(run, tiny_folder, audio):

@@ -134,7 +134,7 @@ def test_heads_add_up_from_the_bases_own(tiny_model):
     assert same(combine(model, [a, b, c], [0.7, -0.4, 2.0]), total)
 
 
-# ---- by name
+# ---- the command
 
 
 @pytest.fixture
@@ -152,9 +152,6 @@ def pair(tiny_folder, tmp_path, monkeypatch) -> Path:
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     return tiny_folder
-
-
-# ---- the command
 
 
 def test_combine_writes_an_adapter_and_how_it_was_made(run_command, pair):

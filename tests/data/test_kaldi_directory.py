@@ -288,7 +288,7 @@ def test_fix_goes_on_after_a_kill(plain, monkeypatch):
     assert contents(plain / ".backup") == {name: before[name] for name in changed}
 
 
-# ---- subset ----
+# ---- subset and split ----
 
 
 @pytest.mark.parametrize(
@@ -301,9 +301,6 @@ def test_subset(plain, tmp_path, run_command, flags, ids):
     assert out.startswith(f"{tmp_path}/part: {len(ids)} utterance")
     part = read_data_directory(tmp_path / "part")
     assert part.utterances == [u for u in read_data_directory(plain) if u.id in ids]
-
-
-# ---- split ----
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 `python` and `python3` of `folder` send their words, environment, working directory, stdin, stdout and stderr
 to the server, which runs them in a fork of itself, and exit with its code. This is for scripts of egs/,
 recipes/utils/run, `-c …` and `-m ia3_speech.…`; the real Python runs all else. A fork whose caller is killed
-is killed, with its children.
+is killed, with its children. Forks use eight utterances of the shipped general speech.
 """
 
 import atexit
@@ -73,6 +73,10 @@ def serve(address: str) -> None:
     with suppress(ImportError):  # of the group demo; it reads ICD-10-CM for two seconds
         importlib.import_module("simple_icd_10_cm")
     sys.modules["ia3_speech.routing.guard"].MAX_UTTERANCES = 6  # of a fit
+    config, gate = (sys.modules[f"ia3_speech.{name}"] for name in ("training.config", "routing.gate"))
+    speech = Path(address).with_name("speech")
+    sys.modules["ia3_speech.data.kaldi"].subset_data_directory(config.GENERAL_SPEECH, speech, first=8)
+    config.GENERAL_SPEECH = gate.GENERAL_SPEECH = speech
     sys.modules["ia3_speech.model.kinds.whisper"].TEMPERATURES = (0.5,)  # random texts trip the guards
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a fork

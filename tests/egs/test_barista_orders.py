@@ -56,9 +56,6 @@ def uuid(number: int) -> str:
     return f"{number:08x}-0000-4000-8000-000000000000"
 
 
-# ---- the tiny corpus, without transcripts: the base listens
-
-
 def test_the_base_finds_the_sentences(local, corpus, base_folder, tmp_path):
     """Clear synthetic speech: of eight sentences, out of up to 54 each, it must find most."""
     local.prepare.main(corpus, tmp_path, base=str(base_folder))
@@ -70,9 +67,6 @@ def test_the_base_finds_the_sentences(local, corpus, base_folder, tmp_path):
     assert sum(every[uuid(number)].text == text for number, (text, _) in enumerate(ORDERS)) >= 6
     assert every[uuid(0)].labels == {"drink": "latte", "size": "small", "milk": "soy milk"}
     assert all(utterance.speaker == id for id, utterance in every.items())
-
-
-# ---- with transcripts.tsv
 
 
 def test_transcripts_say_texts_and_sets(local, copy, tmp_path):
@@ -100,9 +94,6 @@ def test_transcripts_say_texts_and_sets(local, copy, tmp_path):
         "cream\tmilk\tonly in test\niced mocha\tdrink\tonly in test\nmedium\tsize\tonly in test\n"
         "medium roast\troast\tonly in test\nmocha\tdrink\tonly in test\nsugar\tsugar\n"
     )
-
-
-# ---- the real corpus
 
 
 def test_the_real_corpus(local, shared_data, tmp_path):

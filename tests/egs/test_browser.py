@@ -16,16 +16,11 @@ import soundfile
 
 from ia3_speech import load
 from ia3_speech.search import SearchOptions
-from tests.report.webdriver import Browser, found
+from tests.report.webdriver import Browser, needs_browser
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
-needed = found() | {"npm": shutil.which("npm")}
-with_browser = pytest.mark.skipif(
-    not all(needed.values()),
-    reason=f"no {' and no '.join(name for name, path in needed.items() if not path)} on this machine "
-    "(Debian: apt-get install chromium chromium-driver npm)",
-)
+pytestmark = [needs_browser, pytest.mark.skipif(not shutil.which("npm"), reason="no npm on this machine")]
 PAGE = Path(__file__).parents[2] / "egs/browser/page.sh"
 
 
@@ -70,7 +65,6 @@ def settled(browser: Browser) -> tuple[str, str, str]:
     return browser.run(f"return [document.body.dataset.state, ...{read}]")
 
 
-@with_browser
 def test_one_voice_is_switched_for_another(browser, tiny_folder, speaker42, tmp_path):
     asr = load(tiny_folder, search=SearchOptions(search="greedy"))
     recording = tmp_path / "noise.wav"

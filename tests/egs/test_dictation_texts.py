@@ -9,8 +9,6 @@ RECIPE = "medical_dictation"
 MODULES = ("wording", "grammar", "prepare")
 LOCAL = Path(__file__).parents[2] / "egs/medical_dictation/local"
 
-# ---- wording
-
 
 @pytest.mark.parametrize(
     ("written", "said"),
@@ -28,9 +26,6 @@ LOCAL = Path(__file__).parents[2] / "egs/medical_dictation/local"
 )
 def test_descriptions_become_speakable(local, written, said):
     assert local.wording.spoken(written) == said
-
-
-# ---- grammar
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +50,3 @@ def test_held_out_terms_and_patterns_occur_in_test_alone(local, texts):
     assert sum(sentence.new_wording for sentence in texts["test"]) >= 20
     patterns = {sentence.pattern for sentence in texts["train"]}
     assert not patterns & {sentence.pattern for sentence in texts["test"] if sentence.new_wording}
-
-
-# ---- terms

@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from stand_in_microphone import microphone_that_plays
 
 from ia3_speech.commands.live import CLEAR_LINE, LiveOutput, interruption
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
@@ -76,13 +77,34 @@ def test_audio_before_an_error_is_transcribed(run_command, tiny_folder):
 # ---- a microphone, played by a thread, and Ctrl-C
 
 
+class InputStream:
+    """As sounddevice's, which needs a device: a thread brings two sentences, then somebody presses Ctrl-C."""
+
+    def __init__(self, blocksize, callback, **_):
+        wave = two_sentences()
+        self.portions, self.callback = np.split(wave, range(blocksize, len(wave), blocksize)), callback
+
+    def start(self):
+        threading.Thread(target=self.play, daemon=True).start()
+
+    def play(self):
+        for portion in self.portions:
+            self.callback(portion[:, None], len(portion), None, None)
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def close(self):
+        pass
+
+
 def test_ctrl_c_ends_a_microphone_with_code_0(run_command, tiny_folder, monkeypatch):
-    """PortAudio needs a device, so its Python module is replaced; the signal is real."""
-    wave = two_sentences()
-    monkeypatch.setitem(sys.modules, "sounddevice", microphone_that_plays(wave, 16_000.0))
+    """PortAudio's Python module is replaced; the signal is real."""
+    device = {"index": 0, "name": "Desk", "default_samplerate": 16_000.0, "max_input_channels": 1}
+    module = SimpleNamespace(InputStream=InputStream, PortAudioError=OSError, query_devices=lambda *_: device)
+    monkeypatch.setitem(sys.modules, "sounddevice", module)
     result = run_command("transcribe", "--base", tiny_folder, "--mic")
     assert (result.code, result.err) == (0, "")
-    assert result.out.splitlines() == final_texts(tiny_folder, wave)
+    assert result.out.splitlines() == final_texts(tiny_folder, two_sentences())
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

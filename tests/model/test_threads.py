@@ -7,11 +7,9 @@ import torch
 from tiny_models import noise_waves, tiny, tiny_processor
 
 from ia3_speech import Bank
-from ia3_speech.adapters.record import Adapter
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.base import make_base
-from ia3_speech.model.ia3 import target_modules, vector_size
+from tests.adapters.test_bank import random_adapter
 
 CALLS, THREADS = 200, 4
 NAMES = ["a", None, "b"]
@@ -30,15 +28,8 @@ def one_thread_each():
 def banked(base) -> Bank:
     """A bank of two adapters, with vectors between the convolutions and a head, of random numbers."""
     bank = Bank(base)
-    for seed, (name, placements, head) in enumerate((("a", ("key", "ffn"), False), ("b", ("conv",), True))):
-        config, generator = IA3Config(placements, train_head=head), torch.Generator().manual_seed(seed)
-        numbers = {
-            target: torch.rand(vector_size(base.model, target), generator=generator) + 0.5
-            for target in target_modules(base.model, config)
-        }
-        heads = dict(base.model.lm_head.named_parameters("lm_head")) if head else {}
-        heads = {key: p.detach() * 1.5 for key, p in heads.items()}
-        bank.add(name, Adapter(name, config, numbers, heads))
+    bank.add("a", random_adapter(base.model, 1, ("key", "ffn")))
+    bank.add("b", random_adapter(base.model, 2, ("conv",), head=True))
     return bank
 
 

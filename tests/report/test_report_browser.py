@@ -3,13 +3,9 @@
 import pytest
 
 from tests.report.conftest import HEARD, HOSTILE, add_extras, make_recipe
-from tests.report.webdriver import Browser, found
+from tests.report.webdriver import Browser, needs_browser
 
-pytestmark = pytest.mark.skipif(
-    not all(found().values()),
-    reason=f"no {' and no '.join(name for name, path in found().items() if not path)} on this machine "
-    "(Debian: apt-get install chromium chromium-driver)",
-)
+pytestmark = needs_browser
 
 IDS = "return [...document.querySelectorAll('#utterance-rows tr > th')].map((cell) => cell.firstChild.data)"
 FOUND = "return document.getElementById('utterance-found').textContent"

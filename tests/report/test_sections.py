@@ -15,9 +15,6 @@ def read(recipe, folder=None):
     return read_report(recipe.data, folder or recipe.adapted)
 
 
-# ---- in plain words
-
-
 @pytest.mark.parametrize("decoded", ["hotwords", "other start"])
 def test_a_card_compares_two_systems_and_names_both(recipe, tmp_path, decoded):
     """The change is computed from the two rates beside it, with terms too."""
@@ -39,9 +36,6 @@ def test_a_card_compares_two_systems_and_names_both(recipe, tmp_path, decoded):
         assert card["change"].value == pytest.approx((after - before) / before)
     page = recipe.page() if folder == recipe.adapted else None
     assert page is None or f"relative to {cards[0]['against']}" in page
-
-
-# ---- words
 
 
 def test_words_and_terms(recipe, tmp_path):
@@ -68,6 +62,3 @@ def test_words_and_terms(recipe, tmp_path):
     assert sum(word["count"] - word["correct"][1] for word in listed) == terms.missed
     (tmp_path / "terms").unlink()  # a term list that is gone colours nothing
     assert {word["term"] for word in count_words(read(recipe))} == {None}
-
-
-# ---- confidences

@@ -11,6 +11,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 SEARCHED = {"chromium": ("chromium", "chromium-browser", "google-chrome"), "chromedriver": ("chromedriver",)}
 FLAGS = ("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync",
          "disable-background-networking", "disable-component-update", "mute-audio",
@@ -18,26 +20,29 @@ FLAGS = ("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the protocol's key of an element's id
 
 
-def found() -> dict[str, str | None]:
-    """The paths of the two programs; None for a missing program."""
-    return {name: next(filter(None, map(shutil.which, names)), None) for name, names in SEARCHED.items()}
+# The paths of the two programs; None for a missing program.
+FOUND = {name: next(filter(None, map(shutil.which, names)), None) for name, names in SEARCHED.items()}
+needs_browser = pytest.mark.skipif(
+    not all(FOUND.values()),
+    reason=f"no {' and no '.join(name for name, path in FOUND.items() if not path)} on this machine "
+    "(Debian: apt-get install chromium chromium-driver)",
+)
 
 
 class Browser:
     """A ChromeDriver with a session; `stop` ends both."""
 
     def __init__(self, folder: Path, *flags: str):
-        programs = found()
         with closing(socket.socket()) as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.driver = subprocess.Popen(
-            [programs["chromedriver"], f"--port={self.port}"],
+            [FOUND["chromedriver"], f"--port={self.port}"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         options = {
-            "binary": programs["chromium"],
+            "binary": FOUND["chromium"],
             "args": [f"--user-data-dir={folder}", *(f"--{flag}" for flag in (*FLAGS, *flags))],
         }
         wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
@@ -87,8 +92,16 @@ class Browser:
         return self.call("/element", using="css selector", value=css)[ELEMENT]
 
     def click(self, css: str) -> None:
-        self.run("arguments[0].scrollIntoView({block: 'center'})", {ELEMENT: self.find(css)})
-        self.call(f"/element/{self.find(css)}/click", method="POST")
+        """Also if the page replaces the element in that moment."""
+        while True:
+            element = self.find(css)
+            try:
+                self.run("arguments[0].scrollIntoView({block: 'center'})", {ELEMENT: element})
+                self.call(f"/element/{element}/click", method="POST")
+                return
+            except RuntimeError as error:
+                if "stale element" not in str(error):
+                    raise
 
     def type(self, css: str, text: str) -> None:
         self.call(f"/element/{self.find(css)}/value", text=text)

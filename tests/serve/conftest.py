@@ -1,5 +1,7 @@
 """A server on a free port of this machine, with the mini base and greedy search, and adapters for it."""
 
+import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -161,10 +163,23 @@ def no_process(monkeypatch):
     monkeypatch.setattr(Jobs, "run", lambda self, name: self.wake.wait(0.05))
 
 
+@pytest.fixture
+def quick_jobs(forking_path, monkeypatch) -> None:
+    """The processes of jobs start in a moment, and replay little (tests/egs/python_server.py)."""
+    monkeypatch.setattr(sys, "executable", shutil.which("python", path=forking_path))
+
+
 @pytest.fixture(scope="session")
 def recordings() -> list[Path]:
     """Some sentences, the shortest first."""
     return sorted(AUDIO.iterdir(), key=lambda file: file.stat().st_size)
+
+
+@pytest.fixture(scope="session")
+def texts() -> dict[str, str]:
+    """What the recordings say, by the stem of the file."""
+    lines = (AUDIO.parent / "text").read_text("utf-8").lower().splitlines()
+    return dict(line.split(" ", 1) for line in lines)
 
 
 @pytest.fixture(scope="session")

@@ -263,11 +263,9 @@ def test_a_voice_belongs_to_its_key(serving, adapters, no_process):
 
 
 def test_the_sentences_that_teach_most_are_for_the_owner_and_unread(
-    serving, adapters, recordings, no_process
+    serving, adapters, recordings, texts, no_process
 ):
     shipped = shipped_sentences()
-    lines = (recordings[0].parents[1] / "text").read_text("utf-8").splitlines()
-    texts = dict(line.lower().split(" ", 1) for line in lines)
     with serving(keys=KEYS) as running:
 
         def suggested(query: str = "", key: str = ONE) -> tuple[int, list[str]]:
@@ -357,7 +355,7 @@ def test_damaged_files_of_one_voice_stop_no_other_and_can_be_deleted(serving, re
         assert left_of("bert") == []
 
 
-def test_a_job_continues_after_a_restart_and_tells_its_error(serving, recordings, caplog):
+def test_a_job_continues_after_a_restart_and_tells_its_error(serving, recordings, quick_jobs, caplog):
     """In its own process: three recordings are too few, which is a reason in words."""
 
     def learn(running) -> None:
@@ -382,10 +380,8 @@ def test_a_job_continues_after_a_restart_and_tells_its_error(serving, recordings
     assert "result" not in read_job("anna") and "job ended with -9" in caplog.text
 
 
-def test_however_a_job_ends_no_text_of_it_is_left(serving, recordings, run_command):
+def test_however_a_job_ends_no_text_of_it_is_left(serving, recordings, texts, run_command):
     """Cancelled, killed, or deleted by the command line while the server runs."""
-    lines = (recordings[0].parents[1] / "text").read_text("utf-8").splitlines()
-    texts = {id: text.lower() for id, text in (line.split(" ", 1) for line in lines)}
     work = store.store_of("anna") / "work"
     with serving() as running:
         running.begin("anna")

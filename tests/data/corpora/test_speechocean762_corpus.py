@@ -42,6 +42,3 @@ def test_the_sets_to_the_byte(prepared, corpus):
         "train: 6 of 6 speakers have audio\ntest: 2 of 2 speakers have audio\n"
         "2 of 4 test utterances have a sentence of train or dev (label sentence)\n"
     )
-
-
-# ---- what is not there
