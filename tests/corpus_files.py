@@ -67,6 +67,16 @@ def csv_corpus(folder: Path, lines: list[str], encoding="utf-8", files=None, nam
     return folder
 
 
+def names(folder: Path) -> list[str]:
+    """Of the files and folders in a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """File name → text, with line ends as they are."""
+    return {file.name: file.read_bytes().decode() for file in folder.iterdir() if file.is_file()}
+
+
 def content(folder: Path) -> dict[str, list[str]]:
     """File name → lines, of a data directory."""
     return {path.name: path.read_text().splitlines() for path in sorted(folder.iterdir())}

@@ -4,12 +4,9 @@ import subprocess
 import sys
 
 import pytest
+from corpus_files import names
 
 from ia3_speech.atomic import remove_leftovers, replacing, write_json, write_text
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 def test_texts_to_the_byte(tmp_path):

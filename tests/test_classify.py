@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from tiny_models import tiny
+from tiny_models import noise_waves, tiny
 from transformers import Trainer, TrainingArguments
 
 from ia3_speech import AdapterCallback, Bank, attach, detach, load_adapter, merge, save_adapter, unmerge
@@ -18,10 +18,7 @@ from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import load_classifier
 
 CLASSES = ["alexa", "computer", "other"]
-WAVES = [
-    np.random.default_rng(n).normal(0, 0.1, samples).astype(np.float32)
-    for n, samples in enumerate((16_000, 9_000, 12_345))
-]
+WAVES = noise_waves(1.0, 0.5625, 0.77)
 
 
 @pytest.fixture(params=["wav2vec2-adapter", "hubert"])

@@ -70,6 +70,7 @@ REPLACED = {
     "srun": ":",
     "job=": ":",
     "ia3-speech calibrate speech": "ia3-speech calibrate doctor/dev --out confidence.yaml",  # a minute
+    "ia3-speech export --format sherpa-onnx": "+ --help",  # half a minute; tests/onnx/ exports a small base
     # a minute: one point of the grid
     "ia3-speech tune-lm": "+ --lm-weights 0.5 --word-scores 0",
     # pages before have made voices of too few recordings, which it reports and leaves as they are

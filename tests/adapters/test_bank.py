@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from tiny_models import TINY, tiny, tiny_processor
+from tiny_models import TINY, noise_waves, tiny, tiny_processor
 
 from ia3_speech import Bank, detach, load_base
 from ia3_speech.adapters.load import attach_adapter, combine
@@ -15,10 +15,7 @@ from ia3_speech.model import ia3
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.base import WAVEFORM, make_base
 
-WAVES = [
-    np.random.default_rng(n).standard_normal(samples).astype("float32")
-    for n, samples in enumerate((4_000, 9_000, 6_500, 5_000, 8_000, 7_000))
-]
+WAVES = noise_waves(0.25, 0.5625, 0.40625, 0.3125, 0.5, 0.4375)
 
 
 def random_adapter(model, seed: int, placements=("key", "value", "ffn"), layers="all", head=False) -> Adapter:

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from corpus_files import names
 from safetensors.numpy import save_file
 
 from ia3_speech.adapters import registry
@@ -190,10 +191,6 @@ def adapter(tmp_path):
         return path
 
     return make
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 # ---- there and back

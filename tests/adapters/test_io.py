@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from corpus_files import names
 from safetensors.torch import load_file, save_file
 from tiny_models import attach_random
 
@@ -29,10 +30,6 @@ def logits(model) -> torch.Tensor:
 def equal(found: torch.Tensor, expected: torch.Tensor) -> bool:
     """Within the tolerance of two ways to compute the same in fp32."""
     return float((found - expected).abs().max()) <= 1e-5 * max(1.0, float(expected.abs().max()))
-
-
-def names(folder) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 # ---- there and back

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from corpus_files import names
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,20 +14,16 @@ from ia3_speech.adapters.registry import check_name, register, resolve_adapter
 from ia3_speech.errors import BadName, NameTaken, UnknownAdapter
 
 
-def files(folder):
-    return sorted(file.name for file in folder.iterdir())
-
-
 def test_what_killed_writers_left_is_removed(adapter):
     """A speaker's adapter is biometric data: none of it may stay hidden for good."""
     register(adapter(1.0), "speaker42")
     for name in (".speaker42.abcd1_34/old", ".speaker43.abcd1_34/new"):
         (registry.adapters_dir() / name).mkdir(parents=True)
     register(adapter(1.0), "speaker42")
-    assert files(registry.adapters_dir()) == [".lock", ".speaker43.abcd1_34", "speaker42"]
+    assert names(registry.adapters_dir()) == [".lock", ".speaker43.abcd1_34", "speaker42"]
     (registry.adapters_dir() / ".speaker42.abcd1_34/new").mkdir(parents=True)
     registry.remove("speaker42")
-    assert files(registry.adapters_dir()) == [".lock", ".speaker43.abcd1_34"]
+    assert names(registry.adapters_dir()) == [".lock", ".speaker43.abcd1_34"]
 
 
 # ---- names
@@ -93,7 +90,7 @@ def test_register_copies_and_records(adapter):
     (source / "sub").mkdir()
     path = register(source, "speaker42")
     assert path == registry.adapters_dir() / "speaker42"
-    assert files(path) == ["ia3_speech.json", "ia3_speech.safetensors", "store.json"]
+    assert names(path) == ["ia3_speech.json", "ia3_speech.safetensors", "store.json"]
     assert registry.registration_of(path)["source"] == str(source)
     experiment = register(source.parent, "a")
     for folder in (path, experiment):
@@ -170,4 +167,4 @@ def test_processes_that_write_one_name_leave_one_of_their_adapters_whole(adapter
                     seen += 1
     assert [process.communicate()[1] for process in processes] == [""] * 3
     assert seen and registry.file_contents(registry.adapters_dir() / "a") in wanted
-    assert files(registry.adapters_dir()) == [".lock", "a"]
+    assert names(registry.adapters_dir()) == [".lock", "a"]

@@ -8,6 +8,7 @@ import datasets
 import numpy as np
 import pytest
 import soundfile
+from corpus_files import contents
 
 from ia3_speech.data.audio import load_audio
 from ia3_speech.data.huggingface import convert_dataset
@@ -49,10 +50,6 @@ def parquet(folder: Path, columns: dict, split: str = "train", **features) -> Pa
     return folder
 
 
-def tables(folder: Path) -> dict[str, str]:
-    return {file.name: file.read_text() for file in folder.iterdir() if file.is_file()}
-
-
 def test_a_parquet_folder_to_the_byte(tmp_path):
     """Bytes in any format and rate, ids from file names, classes by name, labels as one word."""
     corpus = parquet(
@@ -70,7 +67,7 @@ def test_a_parquet_folder_to_the_byte(tmp_path):
     )  # fmt: skip
     data = convert_dataset(str(corpus), tmp_path / "data")
     audio = tmp_path / "data/audio"
-    assert tables(tmp_path / "data") == {
+    assert contents(tmp_path / "data") == {
         "wav.scp": f"12-clip_1 {audio}/12/12-clip_1.wav\n12-clip_1_2 {audio}/12/12-clip_1_2.wav\n"
         f"7-7 {audio}/7/7-7.wav\n",
         "text": "12-clip_1\n12-clip_1_2 Ça va\n7-7 Hello there, you\n",
@@ -105,7 +102,7 @@ def test_an_audiofolder(tmp_path, run_command):
         convert_dataset(corpus, corpus)
     converted = run_command("datadir", "from-dataset", corpus, tmp_path / "data", "--split", "train")
     assert converted.out == f"{tmp_path / 'data'}: 2 utterances, 2 speakers, 0.0 minutes\n"
-    assert tables(tmp_path / "data")["text"] == "spka-a text of a\nspkb-b text of b\n"
+    assert contents(tmp_path / "data")["text"] == "spka-a text of a\nspkb-b text of b\n"
     assert (tmp_path / "data/audio/spka/spka-a.wav").is_file()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from corpus_files import contents
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -54,10 +55,6 @@ def lay(folder: Path, tables: dict[str, str | None]) -> Path:
         else:
             (folder / name).write_bytes(text.encode())
     return folder
-
-
-def contents(folder: Path) -> dict[str, str]:
-    return {file.name: file.read_bytes().decode() for file in folder.iterdir() if file.is_file()}
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_models import noise_waves
 
 from ia3_speech import load_base
 from ia3_speech.adapters.bank import Bank
@@ -19,7 +20,7 @@ from ia3_speech.serve.options import EngineOptions
 
 
 def seconds(count: float) -> np.ndarray:
-    return np.random.default_rng(0).normal(0, 0.1, round(count * SAMPLE_RATE)).astype(np.float32)
+    return noise_waves(count)[0]
 
 
 class WatchedEngine(Engine):

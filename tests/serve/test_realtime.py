@@ -14,6 +14,7 @@ from ia3_speech.data.audio import load_audio
 from ia3_speech.dictation import make_dictation
 from ia3_speech.live.streaming import PostProcessed, StreamingRecognizer
 from ia3_speech.session import load
+from tests.live.test_streaming import silence
 from tests.serve.conftest import GREEDY, eventually
 
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
@@ -22,10 +23,6 @@ COMPLETED = f"{TRANSCRIPTION}.completed"
 
 def pcm(*waves: np.ndarray) -> bytes:
     return (soxr.resample(np.concatenate(waves), 16_000, 24_000) * 32_767).astype("<i2").tobytes()
-
-
-def silence(seconds: float) -> np.ndarray:
-    return np.random.default_rng(0).normal(0, 1e-4, round(16_000 * seconds)).astype(np.float32)
 
 
 def session(**audio_input) -> dict:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from corpus_files import contents
 from safetensors.torch import load_file
 
 from ia3_speech import load_adapter, load_base
@@ -61,10 +62,6 @@ def place(tmp_path, save_base) -> Path:
 def self_train(run_command, place: Path, *options: object, data: str = "data", out: str = "exp"):
     standard = ["--base", place / "base", "--data", place / data, "--out", place / out, "--epochs", "2"]
     return run_command("self-train", *standard, "--min-confidence", "0", *options)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
 
 
 @pytest.mark.usefixtures("bad_start")

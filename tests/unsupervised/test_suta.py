@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from tiny_models import random_adapter
+from tiny_models import noise_waves, random_adapter
 
 from ia3_speech import load
 from ia3_speech.data.kaldi import write_data_directory
@@ -16,11 +16,7 @@ from ia3_speech.data.utterance import Utterance
 from ia3_speech.unsupervised import suta
 from ia3_speech.unsupervised.suta import ENTROPY_WEIGHT, suta_loss
 
-
-def waves(count: int = 3) -> list[np.ndarray]:
-    return [
-        np.random.default_rng(n).standard_normal(8_000 + 500 * n).astype(np.float32) for n in range(count)
-    ]
+WAVES = noise_waves(*(0.5 + number / 32 for number in range(8)))
 
 
 def test_the_objective_is_the_published_one():
@@ -41,7 +37,7 @@ def test_the_objective_is_the_published_one():
 
 def test_a_request_adapts_alone_and_the_model_stays(random_base, tmp_path, monkeypatch):
     random_adapter(random_base, tmp_path / "adapter", 2, "key", "ffn", low=0.5, high=1.5)
-    asr, [wave, other, _] = load(random_base, test_time="suta"), waves()
+    asr, [wave, other] = load(random_base, test_time="suta"), WAVES[:2]
     recognizer = asr.recognizer
     state = {name: tensor.clone() for name, tensor in recognizer.base.model.state_dict().items()}
     adapted = recognizer.logits([wave])[0]
@@ -65,16 +61,16 @@ def test_a_request_adapts_alone_and_the_model_stays(random_base, tmp_path, monke
 
 def test_threads_do_not_change_results(random_base):
     asr = load(random_base, test_time="dsuta")
-    alone = [asr.transcribe([wave]) for wave in waves()]
+    alone = [asr.transcribe([wave]) for wave in WAVES[:3]]
     with ThreadPoolExecutor(3) as pool:
-        assert [*pool.map(lambda wave: asr.transcribe([wave]), waves())] == alone
+        assert [*pool.map(lambda wave: asr.transcribe([wave]), WAVES[:3])] == alone
 
 
 def test_decode_remembers_a_speaker_and_no_other(random_base, tmp_path, run_command):
     utterances = []
-    for number, wave in enumerate(waves(8)):
+    for number, wave in enumerate(WAVES):
         speaker = "bob" if number in (2, 5) else "anna"  # whose utterances are not side by side
-        soundfile.write(file := tmp_path / f"{number}.wav", 0.1 * wave, 16_000)
+        soundfile.write(file := tmp_path / f"{number}.wav", wave, 16_000)
         utterances.append(Utterance(file.stem, speaker, file.stem, str(file)))
     texts = {}
     for name, chosen in (("both", utterances), ("bob", [utterances[2], utterances[5]])):
