@@ -184,21 +184,6 @@ STEREO = {"rate": 48_000, "layout": "stereo", "bit_rate": 128_000}
 AMR = b"#!AMR\n" + 50 * (b"\x3c" + bytes(range(31)))  # a second in 50 frames of 12.2 kbit/s
 
 
-def sound_frame(stereo: np.ndarray):
-    """A frame of PyAV of `(2, samples)` at 48 kHz."""
-    av = pytest.importorskip("av")
-    frame = av.AudioFrame.from_ndarray(stereo, format="fltp", layout="stereo")
-    frame.sample_rate = 48_000
-    return frame
-
-
-def write_container(file: Path, frame, codec: str, options: dict) -> None:
-    av = pytest.importorskip("av")
-    with av.open(str(file), "w") as container:
-        stream = container.add_stream(codec, **options)
-        container.mux([*stream.encode(frame), *stream.encode(None)])
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """3 s of a tone whose level changes, in each format; and a video without sound."""
@@ -207,12 +192,15 @@ def folder(tmp_path_factory) -> Path:
     wave = tone(3.0, 48_000) * (0.5 + 0.5 * tone(3.0, 48_000, hertz=3, gain=1.0))
     stereo = np.stack([wave, 0.5 * wave])
     soundfile.write(folder / "a.wav", stereo.T, 48_000)
-    sound = sound_frame(stereo)
+    sound = av.AudioFrame.from_ndarray(stereo, format="fltp", layout="stereo")
+    sound.sample_rate = 48_000
     picture = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
     files = {f"a.{suffix}": (sound, codec, STEREO) for suffix, (_, codec) in CONTAINERS.items()}
     files["silent.mp4"] = (picture, "mpeg4", {"rate": 5, "width": 16, "height": 16})
-    for name, content in files.items():
-        write_container(folder / name, *content)
+    for name, (frame, codec, options) in files.items():
+        with av.open(str(folder / name), "w") as container:
+            stream = container.add_stream(codec, **options)
+            container.mux([*stream.encode(frame), *stream.encode(None)])
     return folder
 
 

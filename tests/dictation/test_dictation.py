@@ -74,11 +74,7 @@ five, hundred milligrams
 """.strip().splitlines()
 
 
-def capitalized(text: str) -> str:
-    return text[0].upper() + text[1:]
-
-
-EXPECTED = ATTACKS | WRITTEN | {text: capitalized(text) for text in UNTOUCHED}
+EXPECTED = ATTACKS | WRITTEN | {text: text[0].upper() + text[1:] for text in UNTOUCHED}
 
 
 # ---- what is written, read aloud again, gives the words that were spoken

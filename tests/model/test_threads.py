@@ -16,15 +16,6 @@ NAMES = ["a", None, "b"]
 WAVES = noise_waves(0.25, 0.56, 0.41, 0.31, 0.5, 0.44)
 
 
-@pytest.fixture
-def one_thread_each():
-    """torch's own threads would make 200 calls slow, and no difference."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def banked(base) -> Bank:
     """A bank of two adapters, with vectors between the convolutions and a head, of random numbers."""
     bank = Bank(base)
@@ -60,7 +51,7 @@ def wrong_results(base) -> int:
     ("name", "train"),
     [("wav2vec2", False), ("hubert-stable", True), ("data2vec", False), ("conformer-rotary", True)],
 )
-def test_four_threads(processor, one_thread_each, name, train):
+def test_four_threads(processor, name, train):
     """A rotary Conformer stores the positions of its last batch."""
     base = make_base(tiny(name), tiny_processor(name, processor.tokenizer), name)
     base.model.train(train)  # as a Trainer leaves it
