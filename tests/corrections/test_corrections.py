@@ -40,6 +40,15 @@ def place(tmp_path, save_base) -> Path:
     return tmp_path
 
 
+def learn_with(monkeypatch, **options) -> None:
+    """A voice learns with these options, and without replay."""
+    few_options = voice.few_options
+    options |= {"batch_utterances": 2, "replay": None}
+    monkeypatch.setattr(
+        voice, "few_options", lambda *words, **changes: replace(few_options(*words, **changes), **options)
+    )
+
+
 def stored() -> dict[str, str]:
     """File name before it was stored → text."""
     return {u.id.split("-")[1]: u.text for u in voice.read_store("anna")}
@@ -107,19 +116,16 @@ def test_terms_that_stay_wrong_become_hot_words(place):
 def test_learning_registers_only_adapters_that_are_better_by_folds(place, monkeypatch, capsys):
     folder = registry.adapters_dir() / "anna"
     (folder / "hotwords.txt").write_text("metformin\n")  # registered with it
-    before, few_options = registry.file_contents(folder), voice.few_options
+    before = registry.file_contents(folder)
     for number in range(4):
         corrections.add("anna", str(place / f"audio/new/{number}.wav"), "no")
     corrections.add("anna", str(place / "data/audio/train/5.wav"), "no")  # of the old data
     ids = {utterance.id for utterance in voice.read_store("anna")}
 
     def learn(rate: float = 0.3) -> str:
-        options = {"learning_rate": rate, "batch_utterances": 2, "epochs": 4 if rate == 0.3 else 1}
-        options |= {"replay": None}
-        monkeypatch.setattr(
-            voice, "few_options", lambda *words, **changes: replace(few_options(*words, **changes), **options)
-        )
-        corrections.learn("anna")
+        with monkeypatch.context() as patch:
+            learn_with(patch, learning_rate=rate, epochs=4 if rate == 0.3 else 1)
+            corrections.learn("anna")
         return capsys.readouterr().out
 
     assert "anna stays as it is" in learn(rate=1e-30)

@@ -1,11 +1,10 @@
 """voices show, export and migrate: a voice moves to a new base only where it is better there."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_corrections import WORDY, place  # noqa: F401
+from test_corrections import WORDY, learn_with, place  # noqa: F401
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import read_record, write_record
@@ -22,11 +21,7 @@ def new_base(place, save_base, run_command, monkeypatch) -> Path:  # noqa: F811
         run_command("corrections", "add", "anna", place / f"audio/new/{number}.wav", "no")
     for number in range(3, 6):
         run_command("corrections", "add", "anna", place / f"data/audio/train/{number}.wav", "no fever")
-    few_options = voice.few_options
-    options = {"learning_rate": 0.3, "batch_utterances": 2, "epochs": 3, "replay": None}
-    monkeypatch.setattr(
-        voice, "few_options", lambda *words, **changes: replace(few_options(*words, **changes), **options)
-    )
+    learn_with(monkeypatch, learning_rate=0.3, epochs=3)
     return place / "new_base"
 
 

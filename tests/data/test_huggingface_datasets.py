@@ -37,7 +37,7 @@ def sound(seconds: float = 1.0, rate: int = RATE, wave=None, format: str = "WAV"
     return stream.getvalue()
 
 
-def parquet(folder: Path, columns: dict, split: str = "train", **features) -> Path:
+def parquet(folder: Path, columns: dict, **features) -> Path:
     """A dataset folder with one parquet file; `audio` holds bytes, or pairs of path and bytes."""
     cells = [cell if isinstance(cell, tuple) else (None, cell) for cell in columns["audio"]]
     columns = columns | {"audio": [{"path": path, "bytes": data} for path, data in cells]}
@@ -46,7 +46,7 @@ def parquet(folder: Path, columns: dict, split: str = "train", **features) -> Pa
     for column, feature in features.items():
         rows = rows.cast_column(column, feature)
     (folder / "data").mkdir(parents=True, exist_ok=True)
-    rows.to_parquet(folder / f"data/{split}-00000-of-00001.parquet")
+    rows.to_parquet(folder / "data/train-00000-of-00001.parquet")
     return folder
 
 

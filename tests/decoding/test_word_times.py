@@ -17,10 +17,10 @@ from ia3_speech.session import load
 VOCABULARY = Vocabulary({"<pad>": 0, "|": 1, "a": 2, "b": 3, "'": 4}, blank=0, special=frozenset({"<pad>"}))
 
 
-def logits_of(path: str, height: float = 9.0) -> torch.Tensor:
+def logits_of(path: str) -> torch.Tensor:
     """(frames, 5) that are high for the symbols of `path`, a character a frame, `_` for the blank."""
     columns = ["_|ab'".index(symbol) for symbol in path]
-    return height * torch.nn.functional.one_hot(torch.tensor(columns), 5).float()
+    return 9.0 * torch.nn.functional.one_hot(torch.tensor(columns), 5).float()
 
 
 def times_of(logits: torch.Tensor, text: str, **options) -> list[Word]:

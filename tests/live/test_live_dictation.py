@@ -25,9 +25,9 @@ PIECES = st.lists(st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join), m
 ).map(lambda cuts: [" ".join((3 * WORDS)[a:b]) for a, b in pairwise([0, *sorted(cuts), None])])
 
 
-def recognized(*pieces: str, start: float = 0.0) -> list[StreamEvent]:
+def recognized(*pieces: str) -> list[StreamEvent]:
     """Final events of a stream: each word lasts half a second, each pause a whole one."""
-    events = []
+    events, start = [], 0.0
     for text in pieces:
         times = [start + 0.5 * number for number in range(len(text.split()) + 1)]
         words = tuple(Word(word, at, at + 0.5, 1.0) for word, at in zip(text.split(), times, strict=False))
@@ -36,9 +36,9 @@ def recognized(*pieces: str, start: float = 0.0) -> list[StreamEvent]:
     return events
 
 
-def final_events(pieces: list[str], *, partials: bool = False) -> list[StreamEvent]:
+def final_events(pieces: list[str]) -> list[StreamEvent]:
     """What is told of pieces that come one at a time."""
-    dictation = PostProcessed(DICTATION, partials=partials)
+    dictation = PostProcessed(DICTATION, partials=False)
     events = [event for piece in recognized(*pieces) for event in dictation.events([piece])]
     return [*events, *dictation.flush()]
 

@@ -52,10 +52,10 @@ def decoded(exp, search: str, scored: dict, on: str = "test", sha256: str | None
     put(exp, f"ia3_plus_seed1/decode_{search}_{on}", scored, adapter=adapter)
 
 
-def registered(exp, name: str = "notes", **options) -> dict:
-    """The entry of an adapter in registered.json."""
-    register(exp / "ia3_plus_seed1/adapter", name, score=[exp / GREEDY / "score.json"], **options)
-    return json.loads((exp / "registered.json").read_text())[name]
+def registered(exp, **options) -> dict:
+    """The entry of the adapter in registered.json."""
+    register(exp / "ia3_plus_seed1/adapter", "notes", score=[exp / GREEDY / "score.json"], **options)
+    return json.loads((exp / "registered.json").read_text())["notes"]
 
 
 def test_the_best_system_is_registered_as_one_thing(exp, capsys):
