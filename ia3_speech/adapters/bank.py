@@ -112,8 +112,9 @@ class Bank:
         self.config: IA3Config | None = None  # of the vectors in the model
         # Of this thread's batch: each row's head, empty for the base's
         self.heads: ContextVar[list[Head]] = ContextVar("heads", default=[])  # noqa: B039  (never changed)
+        # Functions, not methods: a deep copy of the model would copy the bank with them.
+        base.model.register_forward_pre_hook(lambda *call: self.check_rows(*call), with_kwargs=True)
         for path in paths:
-            # A function, not a method: a deep copy of the model would copy the bank with it.
             hook = partial(lambda path, *call: self.apply_heads(path, *call), path)
             base.model.get_submodule(path).register_forward_hook(hook)
         # The first admits one edit at a time, the second guards `loaded`. `base.lock` is taken between them.
@@ -225,6 +226,14 @@ class Bank:
         self.columns = {target: slice(*ends[n : n + 2]) for n, target in enumerate(targets)}
         self.positions, self.ones = {}, torch.ones(ends[-1], device=self.base.device)
 
+    def check_rows(self, _model: nn.Module, args: tuple, kwargs: dict) -> None:
+        """Raises AdapterError unless the batch has as many rows as names: a single name would be used for
+        all rows."""
+        named = len(self.heads.get())
+        sizes = [len(value) for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
+        if named and sizes[0] != named:
+            raise AdapterError(f"a batch of {sizes[0]} rows came, and the bank has {named} names for it")
+
     def apply_heads(self, path: str, _module: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
         """A hook: the output of a module of the head; rows with a head use its parameters."""
         heads = self.heads.get()
@@ -266,7 +275,8 @@ class Bank:
 
         Args:
             names: as for `rows`.
-            any_length, features: as for `Base.logits`.
+            any_length: as for `Base.logits`.
+            features: as for `Base.logits`.
 
         Raises:
             AdapterError: as `rows`.

@@ -92,8 +92,6 @@ class IA3Vector(nn.Module):
         """(batch, time, d), or with axis 1 (batch, d, time) → the same, scaled in fp32 (or wider) and rounded
         back to the type of x; within `torch.autocast` in the type of x, as weights are."""
         rows = (ROWS.get() or {}).get(self.l)  # (batch, 1, d), where this thread has a vector for each row
-        if rows is not None and len(rows) != len(x):  # one row would broadcast
-            raise AdapterError(f"a batch of {len(x)} rows came, and adapters of {len(rows)} rows were named")
         factor = self.l if rows is None else rows
         if self.target.axis == 1:
             factor = factor[:, None] if rows is None else factor.transpose(1, 2)
