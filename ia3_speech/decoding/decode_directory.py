@@ -285,7 +285,6 @@ def decoding_record(recognizer: Recognizer, result: Decoding, data: Path) -> dic
         **({"test_time": recognizer.test_time.method} if recognizer.test_time else {}),
         "confidence_scaling": recognizer.scaling and vars(recognizer.scaling),
         "normalize": "none",
-        **({"scoring": base.scoring} if base.scoring != "ctc" else {}),
         "utterances": len(result.texts),
         "bad_audio": len(result.bad),
         "without_output": sum(fault.left_out for fault in result.bad),
@@ -300,8 +299,9 @@ def decoding_record(recognizer: Recognizer, result: Decoding, data: Path) -> dic
 
 
 def environment_record(base: "Base", module: str) -> dict[str, Any]:
-    """Device, precision with its reason, command line and versions."""
+    """How the texts are scored, device, precision with its reason, command line and versions."""
     return {
+        **({"scoring": base.scoring} if base.scoring != "ctc" else {}),
         "device": str(base.device),
         "dtype": base.dtype,
         "precision": base.precision,

@@ -294,6 +294,10 @@ def test_a_few_minutes_and_another_method_train_too(folder, data, run_command):
     assert names and all(name.startswith("model.encoder.layer") for name in names)
     assert read_metadata(data / "full/adapter").config["window"] == "short"
     assert len(load(folder, adapter=data / "full/adapter").recognizer.logits(WAVES[:1])[0]) == 101
+    people = ["speakers", "--base", folder, "--data", data / "train", "--folds", 2, "--epochs", 1]
+    run_command(*people, "--replay", "none", "--out", data / "people")
+    record = json.loads((data / "people/decode/decode.json").read_text())
+    assert record["scoring"] == "english" and record["utterances"] == 6
 
 
 @pytest.mark.usefixtures("few_samples")
