@@ -60,6 +60,8 @@ class Options:
     """number of test people"""
     ks: str = "0 1 5 10 15"
     """numbers of sentences to adapt to"""
+    starts: str = "mean accent nearest"
+    """starts to compare with the base"""
 
 
 def of_people(utterances: Sequence[Utterance], most: int) -> list[Utterance]:
@@ -85,7 +87,8 @@ def make_starts(options: Options) -> list[str]:
 
 def speakers(out: Path, data: Path, start: str | None = None, **changes: object) -> None:
     adapt_to_speakers(SpeakerOptions(
-        data=data, out=out, init_adapter=start, placements=PLACEMENTS, on_error="skip", **FEW | changes
+        data=data, out=out, init_adapter=start, placements=PLACEMENTS, precision="auto", on_error="skip",
+        **FEW | changes,
     ))  # fmt: skip
 
 
@@ -100,7 +103,8 @@ def main(options: Options) -> None:
     }
     for name, utterances in sets.items():
         write_data_directory(options.out / "data" / name, utterances)
-    starts, ks = ["none", *make_starts(options), "nearest"], [int(k) for k in options.ks.split()]
+    known, ks = ["none", *make_starts(options), "nearest"], [int(k) for k in options.ks.split()]
+    starts = [start for start in known if start in ("none", *options.starts.split())]
     for kind in ("accented", "readers"):
         for start in starts:
             for k in [k for k in ks if k > 1]:
