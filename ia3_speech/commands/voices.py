@@ -82,7 +82,7 @@ def show(name: str) -> None:
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         rows.append((title, f"{size / 1e6:.2f} MB", fact, str(folder)))
     print(*in_columns(rows, left=(0, 2, 3)), sep="\n")
-    may = "may recognise this person by their voice" if agreed(name) else "does not recognise people"
+    may = "may recognise this person by their voice" if agreed(name) else "does not recognise this person"
     print(f"auto {may}")
 
 

@@ -329,10 +329,10 @@ def check_output(options: OutputOptions) -> None:
     if limit is not None and not (0 <= limit <= 1 and set(formats) & {"text", "txt", "csv"}):
         raise UserError(f"`review_below={limit:g}`: must be from 0 to 1, and is for text, txt and csv")
     part_numbers(options.part)
-    if options.alternatives < 0 or (options.alternatives and not set(formats) & {"json", "jsonl"}):
-        raise UserError(
-            f"`alternatives={options.alternatives}`: must be 0 or more, and is for json and jsonl"
-        )
+    if options.alternatives < 0:
+        raise UserError(f"`alternatives={options.alternatives}`: must be 0 or more")
+    if options.alternatives and not set(formats) & {"json", "jsonl"}:
+        raise UserError(f"`alternatives` has no effect on {format_option} (take json or jsonl)")
     # Whisper's command lines ask for word times to lay out subtitles, which have times in any case.
     if options.word_timestamps and not set(formats) & {"json", "jsonl", *SUBTITLES}:
         raise UserError(f"`word_timestamps` has no effect on {format_option} (take json or jsonl)")

@@ -99,9 +99,9 @@ def test_alternatives_of_unsure_words():
     assert json.loads(written("json", **options))["words"][1] == word | {"alternatives": ["too", "to"]}
     assert json.loads(written("jsonl", **options))["words"][1]["alternatives"] == ["too", "to"]
     assert json.loads(written("json", word_timestamps=True))["words"][1] == word
-    for faults in ({"alternatives": 3}, {"alternatives": -1, "format": "json"}):
-        with pytest.raises(UserError, match=r"`alternatives=.*is for json and jsonl"):
-            check_output(OutputOptions(**faults))
+    for faults, message in (({}, "has no effect on"), ({"alternatives": -1, "format": "json"}, "0 or more")):
+        with pytest.raises(UserError, match=f"`alternatives.*{message}"):
+            check_output(OutputOptions(**{"alternatives": 3} | faults))
 
 
 def test_a_call():
