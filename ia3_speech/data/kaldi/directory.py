@@ -358,7 +358,7 @@ def group_of(utterance: Utterance, by: str, data: DataDirectory) -> str:
     if value is None:
         labels = sorted({name for utterance in data for name in utterance.labels})
         known = ", ".join(["speaker", "recording", "text", *labels])
-        raise DataError(f"{data.path}: utterance {utterance.id} has no {by} (`by` is one of {known})")
+        raise DataError(f"{data.path}: utterance {utterance.id} has no label {by} (`by` is one of {known})")
     return value
 
 
