@@ -13,7 +13,7 @@ is how many more errors it makes on other speech. Dev selects the epoch; rates a
 
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -54,6 +54,8 @@ class Options(KindsOptions):
     """epochs of each training"""
     utterances: int = 60
     """utterances of each test set, and of other speech; of dev half as many"""
+    weights: str = ""
+    """weights of replay; default: 0 and 0.6, and for IA³ also 0.3 and 1.5"""
 
 
 def main(options: Options) -> None:
@@ -68,10 +70,10 @@ def main(options: Options) -> None:
     if study.runs(2):
         for kind, name in product(kinds, SETS):
             decode_and_score(study, kind, "base", name)
-    for kind, (system, weight) in product(kinds, runs(options)):
+    for seed, kind, (system, weight) in product(range(1, options.seeds + 1), kinds, runs(options)):
         if study.runs(3):
-            train(study, kind, system, weight)
-        for name, _, words in variants(study, kind, system, weight) if study.runs(4) else ():
+            train(study, kind, system, weight, seed)
+        for name, _, words in variants(study, kind, system, weight, seed) if study.runs(4) else ():
             for set_name in SETS if system == "ia3_plus" else SETS[:2]:
                 decode_and_score(study, kind, name, set_name, *words)
     if study.runs(5):
@@ -80,20 +82,23 @@ def main(options: Options) -> None:
 
 def runs(options: Options) -> list[tuple[str, float]]:
     """The systems, each with its weights of replay."""
+    chosen = [*map(float, options.weights.split())]
     return [
         (system, weight)
         for system in options.systems.split()
-        for weight in (WEIGHTS_OF_IA3 if system == "ia3_plus" else WEIGHTS)
+        for weight in chosen or (WEIGHTS_OF_IA3 if system == "ia3_plus" else WEIGHTS)
     ]
 
 
-def name_of(system: str, weight: float) -> str:
-    return f"{system}_replay{weight:g}"
+def name_of(system: str, weight: float, seed: int = 1) -> str:
+    return f"{system}_replay{weight:g}" + (f"_seed{seed}" if seed > 1 else "")
 
 
-def variants(study: Study, kind: str, system: str, weight: float) -> list[tuple[str, str, list[Word]]]:
+def variants(
+    study: Study, kind: str, system: str, weight: float, seed: int = 1
+) -> list[tuple[str, str, list[Word]]]:
     """What a training is decoded as: (name, its place in the figure, options of decode)."""
-    name = name_of(system, weight)
+    name = name_of(system, weight, seed)
     adapter = study.exp / kind / name / "adapter"
     user = ["--method", GATED] if system == "gated" else []
     plain = (name, system, ["--adapter", adapter, *user])
@@ -140,15 +145,15 @@ def take_minutes(source: Path, out: Path, minutes: float) -> None:
     subset_data_directory(source, out, minutes=minutes)
 
 
-def train(study: Study, kind: str, system: str, weight: float) -> None:
+def train(study: Study, kind: str, system: str, weight: float, seed: int) -> None:
     """Train a system on a kind of speech into EXP/KIND/SYSTEM_replayW."""
     config, epochs = HERE / f"conf/{system}.yaml", 1 if study.small else study.options.epochs
-    words = python("train", "--base", located(study.options.base), "--seed", 1, "--patience", 99)
+    words = python("train", "--base", located(study.options.base), "--seed", seed, "--patience", 99)
     words += ["--config", config if config.is_file() else system]
     words += ["--batch-seconds", BATCH_SECONDS, "--epochs", epochs]
     words += ["--method", GATED] if system == "gated" else []
     words += ["--replay", "shipped", "--replay-weight", weight] if weight else []
-    data, name = study.data / kind, name_of(system, weight)
+    data, name = study.data / kind, name_of(system, weight, seed)
     words += ["--train", data / "train", "--dev", data / "dev", "--out", study.exp / kind / name]
     print(f"train {kind}/{name}", flush=True)
     study.job("train", f"train_{kind}_{name}.log", words)
@@ -168,12 +173,18 @@ def write(study: Study, kinds: list[str]) -> None:
     """A table of the means over the kinds, of the systems that were measured on all of them; a table of each
     kind; and the figure of the means."""
     rows: dict[str, list[Any]] = {"base": ["base", None, None]}
+    of_seeds: dict[str, list[str]] = {}  # what the trainings of a row's system are called
     for system, weight in runs(study.options):
         trained = [study.exp / kind / name_of(system, weight) / "train.json" for kind in kinds]
         if parameters := [read_json(file)["trainable"] for file in trained if file.is_file()]:
-            for name, place, _ in variants(study, kinds[0], system, weight):
+            seeds = [
+                variants(study, kinds[0], system, weight, 1 + seed) for seed in range(study.options.seeds)
+            ]
+            for same in zip(*seeds, strict=True):
+                (name, place, _), *_ = same
                 rows[name] = [place, f"{weight:g}", f"{parameters[0]:,}"]
-    keys = product(kinds, rows, SETS)
+                of_seeds[name] = [name for name, *_ in same]
+    keys = product(kinds, [*rows, *chain(*of_seeds.values())], SETS)
     files = {key: study.exp.joinpath(*key, "score.json") for key in keys}
     scores = {key: read_result(file).all for key, file in files.items() if file.is_file()}
     texts, first = [], ["replay", "parameters"]
@@ -196,6 +207,17 @@ def write(study: Study, kinds: list[str]) -> None:
     ]
     head = [f"mean of {', '.join(kinds)}", *first, *(f"change on {name} %" for name in SETS)]
     table = Table("frontier", "Gain and forgetting", head, lines)
+    if study.options.seeds > 1:
+        lines = [
+            [
+                *rows[name][:2],
+                *(of_trainings([mean_change(scores, kinds, n, s) for n in names]) for s in SETS[:2]),
+            ]
+            for name, names in of_seeds.items()
+            if all((kind, n, "other") in scores for kind, n in product(kinds, names))
+        ]
+        head = [f"mean of seeds 1 to {study.options.seeds} (lowest to highest)", "replay"]
+        texts.insert(0, markdown_table([*head, *(f"change on {name} %" for name in SETS[:2])], lines))
     figure = chart({name: (*rows[name][:2], *means[name][:2]) for name in means}, kinds)
     write_figures(study.exp / "figures", [Figure("frontier", figure.svg_file, table)])
     records = [
@@ -214,6 +236,11 @@ def mean_change(scores: dict, kinds: list[str], name: str, set_name: str) -> flo
     """The mean change of a system's WER from the base's over the kinds."""
     keys = [(kind, name, set_name) for kind in kinds]
     return mean(scores[key].change().value for key in keys) if keys[0] in scores else None
+
+
+def of_trainings(changes: list[float]) -> str:
+    low, middle, high = (Rate(change, signed=True) for change in (min(changes), mean(changes), max(changes)))
+    return f"{middle} ({low} to {high})"
 
 
 def chart(systems: dict[str, tuple[str, str, float, float]], kinds: list[str]) -> Chart:
