@@ -209,7 +209,8 @@ def register(
     name, folder = check_name(name), Path(folder)
     source = adapter_at(folder)
     if source is None:
-        raise UnknownAdapter(not_found(str(folder), folder))
+        fault = path_fault(folder) if folder.exists() else "no such folder"
+        raise UnknownAdapter(f"{folder}: {fault}")
     target, contents = adapters_dir() / name, file_contents(source) | (search_files or {})
     with writing(target):
         remove_leftovers(target)

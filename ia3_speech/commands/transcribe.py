@@ -169,6 +169,8 @@ def main(
         scaling=scaling,
         post_process=post_process,
     )
+    if output_options.alternatives and not spec.choice:
+        transcriber.recognizer.base.require("alternatives")
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # paths come out as they went in
     streamed = output_options.format in STREAMED and not transcriber.split and not output_options.plot
     if single and not outputs and streamed:

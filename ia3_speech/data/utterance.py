@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LEAVE_OUT = (
     "Repair these files, or leave them out: for good by deleting their lines in the corpus's table, or in "
-    "utt2spk and then running fix; for one run by `on_error=skip`, where there is this option."
+    "utt2spk and then running fix; for one run with `on_error=skip`, if the command has this option."
 )
 MAX_LISTED = 20  # utterances that a message lists
 
@@ -187,7 +187,8 @@ def find_problem(wave: np.ndarray, minimum_samples: int = RECEPTIVE_FIELD) -> Pr
         seconds, needed = wave.size / SAMPLE_RATE, minimum_samples / SAMPLE_RATE
         return Problem(f"too short ({seconds:.3f} s, {needed:.3f} s are needed)")
     if not np.isfinite([wave.min(), wave.max()]).all():
-        return Problem(f"{np.count_nonzero(~np.isfinite(wave))} samples are NaN or infinite")
+        count = np.count_nonzero(~np.isfinite(wave))
+        return Problem(f"{plural(count, 'sample is', 'samples are')} NaN or infinite")
     if (share := clipped_share(wave)) >= CLIPPED_SHARE:
         return Problem(f"clipped ({100 * share:.1f} % of the samples are flat at full scale)", fatal=False)
     if is_silent(wave):

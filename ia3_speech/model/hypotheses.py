@@ -20,7 +20,7 @@ import numpy as np
 
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.errors import SearchError
-from ia3_speech.formatting import shorten
+from ia3_speech.formatting import plural, shorten
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -106,9 +106,8 @@ def decoded_again(search: Search) -> str | None:
     texts = getattr(search, "again", None)  # of kinds/whisper_search.py
     if not texts:
         return None
-    return (
-        f"{len(texts)} texts repeated themselves or were improbable, and were decoded again: {shorten(texts)}"
-    )
+    count = plural(len(texts), "repetitive or improbable text was", "repetitive or improbable texts were")
+    return f"{count} decoded again: {shorten(texts)}"
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ def test_bad_audio_is_named_or_left_out_on_request(tmp_path, caplog):
     first, *lines, _ = str(caught.value).splitlines()
     assert first == "5 utterances have no transcript or unusable audio:"
     starts = ["b_c-2: b.wav: is not audio", "etc-3: lost.wav: empty", "speaker-4: row 4: too short (0.010 s"]
-    starts += ["speaker_2-5: row 5: 16000 samples are NaN", "x-7: row 7: no transcript in column text"]
+    starts += ["speaker_2-5: row 5: 16,000 samples are NaN", "x-7: row 7: no transcript in column text"]
     assert all(line.startswith(f"  {start}") for line, start in zip(lines, starts, strict=True))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus"]
     data = convert_dataset(str(mixed), tmp_path / "data", on_error="skip")

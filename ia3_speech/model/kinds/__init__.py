@@ -36,7 +36,7 @@ WAVEFORM = -1  # the depth at which nothing is computed yet: the processor's out
 
 Ability = Literal[
     "a language model", "hot words", "live input", "ONNX", "test-time adaptation", "segmentation",
-    "choice of windows", "choice of languages",
+    "alternatives", "choice of windows", "choice of languages",
 ]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ log-mel features (`AudioInput.argument`), they take the place of the front end's
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from ia3_speech.model.collate import Collator, FeatureExtraction
 from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.hypotheses import GreedySearch, Hypothesis, Logits
 from ia3_speech.model.ia3 import ROWS, architecture_of, attachment, path_in, using_rows
-from ia3_speech.model.kinds import WAVEFORM, Base
+from ia3_speech.model.kinds import WAVEFORM, Ability, Base
 from ia3_speech.model.precision import compute_fast
 from ia3_speech.model.sharing import structural_copy
 
@@ -77,9 +77,7 @@ class CTC(Base):
     """See the module, and `kinds.Base` for what each method returns."""
 
     kind, auto_class = "a CTC model", "AutoModelForCTC"
-    abilities = frozenset(
-        {"a language model", "hot words", "live input", "ONNX", "test-time adaptation", "segmentation"}
-    )
+    abilities = frozenset(get_args(Ability)) - {"choice of windows", "choice of languages"}
 
     @classmethod
     def wrap(cls, model: nn.Module, processor: Any, name: str) -> Self:
