@@ -169,8 +169,9 @@ def main(
         scaling=scaling,
         post_process=post_process,
     )
-    if output_options.alternatives and not spec.choice:
-        transcriber.recognizer.base.require("alternatives")
+    recognizer = transcriber.recognizer
+    if output_options.alternatives and "alternatives" not in recognizer.base.abilities:
+        recognizer.base.require("alternatives")  # raises
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # paths come out as they went in
     streamed = output_options.format in STREAMED and not transcriber.split and not output_options.plot
     if single and not outputs and streamed:
@@ -179,7 +180,6 @@ def main(
         unusable = print_transcripts(sources, transcriber, outputs, output_options, single)
     shown = with_times(output_options) and {"json", "jsonl", "ctm", "csv"} & {*formats}
     shown = shown or output_options.review_below is not None
-    recognizer = transcriber.recognizer
     unused = search_options.hotwords and not spec.choice and unused_hotwords(recognizer.search)
     again = decoded_again(recognizer.search)
     greedy = output_options.alternatives and recognizer.search_record.get("search") == "greedy"

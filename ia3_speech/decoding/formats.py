@@ -112,7 +112,7 @@ def to_json(transcript: Transcript, options: OutputOptions) -> str:
     record: dict[str, Any] = transcript.record()
     if transcript.segments is not None and options.full_json:
         segments = [verbose_segment(n, segment) for n, segment in enumerate(transcript.segments)]
-        record |= {"task": "transcribe", "language": transcript.language}
+        record |= {"task": transcript.task, "language": transcript.language}
         record |= {"duration": round(transcript.seconds, 3), "segments": segments}
     if transcript.segments is not None and options.word_timestamps:
         record["words"] = [

@@ -89,6 +89,7 @@ class Transcript:
     id: str | None = None  # in Kaldi's and NIST's files; None: the file's name without its suffix
     channels: tuple[str, ...] = ()  # of the recording, if they are transcribed separately
     choices: tuple[Choice, ...] = ()  # of a gate, for each piece; empty if the adapter was named
+    task: str = "transcribe"  # or translate, of a Whisper base
     language: str | None = None  # code, of a Whisper base; None: the base has no choice of languages
 
     def __post_init__(self) -> None:

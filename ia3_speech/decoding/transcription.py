@@ -208,6 +208,7 @@ class Transcriber:
             seconds=samples / SAMPLE_RATE,
             adapter=self.recognizer.name,
             base=self.recognizer.base.name,
+            task=self.recognizer.base.task,
             raw_text=raw_text if self.post_process else None,
             **contents,
         )

@@ -80,6 +80,8 @@ class OnnxBase:
     minimum_samples: int
     maximum_seconds: float | None
     invents_words: ClassVar[bool] = False
+    abilities: ClassVar[frozenset[str]] = frozenset({"alternatives"})
+    task: ClassVar[str] = "transcribe"
 
     @classmethod
     def load(cls, folder: Path) -> "OnnxBase":

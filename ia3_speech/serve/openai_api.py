@@ -109,7 +109,7 @@ def response_of(transcript: Transcript, form: TranscriptionForm, code: str | Non
     if form.response_format != "verbose_json":
         return PlainTextResponse(FORMATS[form.response_format].write(transcript, OutputOptions()))
     language = LANGUAGE_NAMES.get(transcript.language or code, "unknown")
-    record: dict[str, Any] = {"task": "transcribe", "language": language}
+    record: dict[str, Any] = {"task": transcript.task, "language": language}
     record |= {"duration": round(transcript.seconds, 3), "text": transcript.text}
     granularities = form.timestamp_granularities or ["segment"]
     if "segment" in granularities:

@@ -317,6 +317,12 @@ def test_auto_chooses_by_audio_and_short_recordings_are_not_aligned(folder, data
     assert general_gate(base).mean.shape == (base.model.config.d_model,)  # of the convolutions
     refused = run_command("transcribe", "--adapter", "ward", "--test-time", "suta", *audio)
     assert refused.code and "has no test-time adaptation" in refused.err
+    refused = run_command("transcribe", "--base", folder, "--alternatives", 2, "--format", "json", *audio)
+    assert refused.code and "has no alternatives" in refused.err
+    translated = run_command(
+        "transcribe", "--base", folder, "--task", "translate", "--format", "json", "--word-timestamps", *audio
+    )
+    assert json.loads(translated.out)["task"] == "translate"
     assert segment_data_directory(data / "dev", data / "cut", base)[0] == 0
     with pytest.raises(UserError, match="has no segmentation"):
         segment_data_directory(data / "dev", data / "cut", base, max_seconds=0.2)

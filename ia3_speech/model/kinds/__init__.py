@@ -71,6 +71,7 @@ class Base(ABC):
     auto_class: ClassVar[str]  # the class of transformers that loads a checkpoint
     abilities: ClassVar[frozenset[Ability]] = frozenset()
     scoring: ClassVar[Mode] = "ctc"  # the normalisation of references and hypotheses
+    task: ClassVar[str] = "transcribe"
     invents_words: ClassVar[bool] = False  # where nobody speaks, so that such audio is left out
 
     # --- of each kind ---------------------------------------------------------------------------------------
