@@ -184,6 +184,7 @@ def forgetting_table(systems: Sequence[System]) -> str:
 def training_table(groups: Mapping[str, list[System]]) -> str:
     """The trainings with their options and dev WER (the mean of the seeds), the best first."""
     head = ["trained", "placements", "learning rate", "epochs", "seeds", "dev WER %", "of the seeds"]
+    head += ["parameters", "s a seed", "peak memory, GB"]
     lines = []
     for name, seeds in groups.items():
         if "dev_wer" in seeds[0].train and seeds[0].search == GREEDY:
@@ -191,9 +192,11 @@ def training_table(groups: Mapping[str, list[System]]) -> str:
             line: list[Cell] = [name, ", ".join(options["placements"]), f"{options['learning_rate']:g}"]
             line += [str(options["epochs"]), str(len(seeds)), Rate(fmean(rates)), spread(rates)]
             line += [seeds[0].train["trainable"], f"{fmean(seed.train['seconds'] for seed in seeds):.0f}"]
+            memory = max(seed.train.get("peak_memory_bytes", 0) for seed in seeds)
+            line.append(f"{memory / 1e9:.1f}" if memory else None)
             lines.append((fmean(rates), name, line))
     lines.sort(key=lambda entry: entry[:2])
-    return markdown_table([*head, "parameters", "s a seed"], [line for _, _, line in lines])
+    return markdown_table(head, [line for _, _, line in lines])
 
 
 def speaker_table(systems: Sequence[System], set_name: str) -> str:
