@@ -11,7 +11,7 @@ The gain is the share of word errors on the test set of a kind that a system avo
 is how many more errors it makes on other speech. Dev selects the epoch; rates are fixed in conf/.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, product
 from pathlib import Path
@@ -54,7 +54,7 @@ class Options(KindsOptions):
     """epochs of each training"""
     utterances: int = 60
     """utterances of each test set, and of other speech; of dev half as many"""
-    weights: str = ""
+    weights: list[float] = field(default_factory=list)
     """weights of replay; default: 0 and 0.6, and for IA³ also 0.3 and 1.5"""
 
 
@@ -82,11 +82,10 @@ def main(options: Options) -> None:
 
 def runs(options: Options) -> list[tuple[str, float]]:
     """The systems, each with its weights of replay."""
-    chosen = [*map(float, options.weights.split())]
     return [
         (system, weight)
         for system in options.systems.split()
-        for weight in chosen or (WEIGHTS_OF_IA3 if system == "ia3_plus" else WEIGHTS)
+        for weight in options.weights or (WEIGHTS_OF_IA3 if system == "ia3_plus" else WEIGHTS)
     ]
 
 
