@@ -233,7 +233,7 @@ def gate(
     count = add_gate(folder, loaded, utterances, name, **options)
     if name and identifies:
         agree(name, True)
-    use = ", by which auto recognises the person" if identifies else ", without a voice print"
+    use = ", by which auto recognises the person" * identifies
     print(f"{folder / GATE}: of {plural(count, 'utterance')}{use}")
 
 
