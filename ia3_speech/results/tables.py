@@ -79,6 +79,8 @@ def system_table(systems: Sequence[System], groups: Mapping[str, list[System]], 
     for system in systems:
         greedy, train = system.search == GREEDY, system.train
         trained = f"{train['trainable']:,} parameters, {train['seconds']:.0f} s" if train and greedy else None
+        if trained and (memory := train.get("peak_memory_bytes")):
+            trained += f", {memory / 1e9:.1f} GB"
         results = [seed.results[set_name] for seed in groups[system.name] if set_name in seed.results]
         seeds = [result.all.wer for result in results]
         more: dict[str, Cell] = {"compared with": system.results[set_name].baseline_name, "trained": trained}

@@ -46,6 +46,7 @@ from ia3_speech.training.starts import (
     starts_of_folds,
 )
 from ia3_speech.training.steps import Progress
+from ia3_speech.training.trainer import peak_memory_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
         (adapters that improved on the start), not_improved (their names, SPEAKER/FOLD), starts (start →
         adapters), start_errors and base_errors (on held-out utterances; without nearest, both of the start),
         trainable (parameters of an adapter), seed, precision and its reason, seconds (of all adapters),
-        wall_seconds (of this run).
+        wall_seconds (of this run), peak_memory_bytes (of a process, or its GPU).
 
     Raises:
         UserError: the options or the data can't be used, a speaker has too few utterances, or another run
@@ -102,6 +103,7 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
             "base_errors": sum(record.get("base_errors", record["start_errors"]) for record in records),
             "seconds": round(sum(record["seconds"] for record in records), 1),
             "wall_seconds": round(time.monotonic() - started, 1),
+            "peak_memory_bytes": max(record.get("peak_memory_bytes", 0) for record in records),
         }
         if not options.part:
             if options.folds:
@@ -231,7 +233,8 @@ def save(base: Base, name: str, start: Start, options: SpeakerOptions, record: d
     without_texts = {key: value for key, value in training.items() if key != "texts"}
     folder = options.out / name / "adapter"
     save_adapter(base.model, folder, base=base, labels=labels, training=without_texts)
-    atomic.write_json(options.out / name / "task.json", training | {"speaker": speaker})
+    record = training | {"speaker": speaker, "peak_memory_bytes": peak_memory_bytes()}
+    atomic.write_json(options.out / name / "task.json", record)
 
 
 def write_decoding(base: Base, records: Sequence[dict[str, Any]], options: SpeakerOptions) -> None:

@@ -45,6 +45,7 @@ def exp(tmp_path):
     system("base", full_score(0.4))
     for seed, (wer, dev) in enumerate([(0.36, 0.3), (0.3, 0.2), (0.32, 0.25)], 1):
         train = {"trainable": 9216, "seconds": 61.7, "dev_wer": dev, "seed": seed, "epochs": 8}
+        train["peak_memory_bytes"] = 3_400_000_000
         system(f"ia3_plus_seed{seed}", full_score(wer, 0.4), train)
     return tmp_path
 
@@ -97,7 +98,7 @@ EXPECTED = """\
 | base | 40.0 [35.0, 45.0] | – | 10.0 | – | 60.0 [40.0, 80.0] | – | – | – | – |
 | ia3_plus (seed 3 of 3) | 32.0 [27.0, 37.0] | -20.0 [-30.0, -10.0] | 8.0 | -20.0 [-30.0, -10.0] | 48.0 \
 [32.0, 64.0] | \
--20.0 [-30.0, -10.0] | 25.0 | 9,216 parameters, 62 s | 30.0 to 36.0 |
+-20.0 [-30.0, -10.0] | 25.0 | 9,216 parameters, 62 s, 3.4 GB | 30.0 to 36.0 |
 
 | terms | occurrences | base % | ia3_plus % | change % |
 | --- | ---: | ---: | ---: | ---: |

@@ -99,7 +99,7 @@ def test_neither_grouping_nor_parts_nor_a_restart_changes_an_adapter(place, tiny
     changes = {"folds": 2, "spec_augment": "base", "epochs": 2, "speeds": [0.9, 1.0, 1.1]}
     changes |= {"replay": place / "data"}
     summary = adapt_to_speakers(options_of(place, "together", **changes))
-    assert summary["improved"] > 0
+    assert summary["improved"] > 0 and summary["peak_memory_bytes"] > 10**7
     for part in ("2/2", "1/2"):
         adapt_to_speakers(options_of(place, "parts", adapters_per_batch=1, part=part, **changes))
     assert not (place / "parts/decode").exists()
