@@ -98,17 +98,20 @@ class Espeak:
         self.library = ctypes.cdll.LoadLibrary(espeakng_loader.get_library_path())
         self.library.espeak_Initialize(_SYNCHRONOUS, 0, str(espeakng_loader.get_data_path()).encode(), 0)
 
-    def speak(self, text: str, voice: str = "en-us", rate: int = 175, pitch: int = 50) -> np.ndarray:
+    def speak(
+        self, text: str, voice: str = "en-us", rate: int = 175, pitch: int = 50, intonation: int = 50
+    ) -> np.ndarray:
         """float32 `(samples,)` at 22,050 Hz. Raises ValueError where espeak-ng has no such voice.
 
         Args:
             voice: an accent, or accent+variant.
             rate: words a minute.
             pitch: 0 to 99.
+            intonation: range of the pitch, 0 to 99.
         """
         if self.library.espeak_SetVoiceByName(voice.encode()) != 0:
             raise ValueError(f"espeak-ng has no voice {voice!r}")
-        for parameter, value in ((_RATE, rate), (_PITCH, pitch), (_RANGE, 50)):
+        for parameter, value in ((_RATE, rate), (_PITCH, pitch), (_RANGE, intonation)):
             self.library.espeak_SetParameter(parameter, int(value), 0)
         chunks: list[np.ndarray] = []
         # (first character, end, seconds) of the words just spoken: their places in the text, and when each
