@@ -96,9 +96,9 @@ class ModelOptions:
             facebook/wav2vec2-base-960h (default: the adapter's recorded base, else mini)
         device: cpu, cuda, … (default: cuda where there is one)
         dtype: number format of the base's weights: 16 bits need half the memory, int8 (on a CPU) a quarter
-        precision: no: compute everything in --dtype; bf16: compute the encoder's layers in bfloat16; about
-            one text in sixteen then differs from the text that the same recording gives alone, because it
-            depends on the batch (batches are the same in each run); auto: bf16 if it is faster on this
+        precision: no: compute everything in --dtype; bf16: compute the encoder's layers in bfloat16; some
+            texts then differ from those that the same recordings give alone, because they depend on the
+            batch (batches are the same in each run); auto: bf16 if it is faster on this
             processor or GPU, which is measured once
         batch_seconds: seconds of padded audio that go through the model at once; fewer need less memory
         method: FILE.py:NAME, if the adapter was trained with this method of your own
