@@ -246,6 +246,7 @@ class Trainer:
     def mode(self, training: bool) -> None:
         """In training with --bf16, run the encoder in bfloat16. The front end can't: its logarithm and large
         constants need float32."""
+        self.model.train(training)  # not `trained` with --upper-layers, and evaluated
         self.trained.train(training)
         for module, forward in self.forwards.items():
             low = training and self.options.bf16
