@@ -233,8 +233,8 @@ def save(base: Base, name: str, start: Start, options: SpeakerOptions, record: d
     without_texts = {key: value for key, value in training.items() if key != "texts"}
     folder = options.out / name / "adapter"
     save_adapter(base.model, folder, base=base, labels=labels, training=without_texts)
-    record = training | {"speaker": speaker, "peak_memory_bytes": peak_memory_bytes()}
-    atomic.write_json(options.out / name / "task.json", record)
+    training |= {"speaker": speaker, "peak_memory_bytes": peak_memory_bytes()}
+    atomic.write_json(options.out / name / "task.json", training)
 
 
 def write_decoding(base: Base, records: Sequence[dict[str, Any]], options: SpeakerOptions) -> None:

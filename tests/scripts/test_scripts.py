@@ -35,7 +35,6 @@ def test_a_benchmark_runs_and_replaces_its_own_section(run_command, monkeypatch,
 def test_a_batch_of_training_speech_for_mini(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     speech = pytest.importorskip("mini_base_speech")
-    waves, lengths, labels = speech.TrainingSpeech([], ["no fever and no cough"], 1, batch_seconds=10).batch(
-        0
-    )
+    material = speech.TrainingSpeech([], ["no fever and no cough"], seed=1, batch_seconds=10)
+    waves, lengths, labels = material.batch(0)
     assert waves.shape == (len(labels), lengths.max()) and waves.isfinite().all() and len(labels) > 1
