@@ -37,11 +37,10 @@ from ia3_speech.training.multi_adapter import load_vectors, measure_all
 from ia3_speech.training.replay import Replayed, read_replay
 from ia3_speech.training.run import run_lock, run_record
 from ia3_speech.training.starts import (
-    Errors,
+    Measures,
     Start,
     adapt_from_each,
-    choose_starts,
-    errors_of_starts,
+    measures_of_starts,
     prepare,
     starts_of_folds,
 )
@@ -89,8 +88,8 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
         if left:
             unlearnt = [example for adaptation in left for example in adaptation.examples]
             measures = measure_all(cache, unlearnt, options.normalize) if chosen else []
-            errors = errors_of_starts(base, unlearnt, options, measures, options.data)
-            train_all(base, left, errors, options, replay)
+            tried = measures_of_starts(base, unlearnt, options, measures, options.data)
+            train_all(base, left, tried, options, replay)
         records = [read_json(options.out / name / "task.json") for name in names]
         summary = run_record(base, options, examples) | {
             "adapters": len(names),
@@ -157,14 +156,14 @@ def adapter_names(adaptation: Adaptation) -> list[str]:
 def train_all(
     base: Base,
     adaptations: list[Adaptation],
-    errors: Errors,
+    tried: Measures,
     options: SpeakerOptions,
     replay: Sequence[Replayed],
 ) -> None:
     """Train and save the adapters of `adapters_per_batch` speakers at a time."""
-    starts = [starts_of_folds(adaptation, errors) for adaptation in adaptations]
+    starts = [starts_of_folds(adaptation, tried) for adaptation in adaptations]
     candidates = [
-        {start: replace(adaptation, trainings={}) for of_fold in of_speaker.values() for start in of_fold}
+        {start: replace(adaptation, trainings={}) for start in of_speaker.values()}
         for adaptation, of_speaker in zip(adaptations, starts, strict=True)
     ]
     at_start = lru_cache(1)(partial(prepare, base, options))  # most often all have the same start
@@ -174,20 +173,20 @@ def train_all(
             group = slice(first, first + options.adapters_per_batch)
             adapt_from_each(candidates[group], options, at_start, replay, progress)
             for of_speaker, trained in zip(starts[group], candidates[group], strict=True):
-                save_best(base, of_speaker, trained, errors, at_start, options)
+                save_speaker(base, of_speaker, trained, tried, at_start, options)
                 trained.clear()
 
 
-def save_best(
+def save_speaker(
     base: Base,
-    starts: dict[int | None, list[Start]],
+    starts: dict[int | None, Start],
     candidates: dict[Start, Adaptation],
-    errors: Errors,
+    tried: Measures,
     at_start: Callable[[Start], FeatureCache],
     options: SpeakerOptions,
 ) -> None:
-    """Save the adapters of a speaker, each from the candidate that cross-validation prefers."""
-    chosen, first = choose_starts(starts, candidates), next(iter(candidates.values()))
+    """Save the adapters of a speaker, each with its start."""
+    chosen, first = dict(starts), next(iter(candidates.values()))
     whole = chosen.pop(None, None)
     results = [candidates[start].unbiased[n] for n, start in chosen.items()]
     adapters = [(whole, candidates.get(whole), results)]
@@ -203,7 +202,7 @@ def save_best(
             record = trained.record(measured) | {"texts": {}}
         if is_nearest(options.init_adapter):
             held_out = [measure.utterance for result in measured for measure in result.measures]
-            record["base_errors"] = sum(errors[None][id] for id in held_out)
+            record["base_errors"] = sum(tried[None][id].errors for id in held_out)
         save(base, name, start, options, record | {"seconds": round(seconds / len(names), 2)})
         load_vectors(base, candidates[start].trainings[options.learning_rate][0].vectors[0])
 

@@ -47,7 +47,7 @@ class SharedOptions:
         base: mini, a folder, or a hub id
         init_adapter: start from this adapter (name, folder or sum), with its placements, instead of from the
             base (none); nearest, without dev only: from the adapter, or the mean of the adapters of a kind,
-            with the fewest errors on train, if cross-validation prefers that start (each fold chooses by the
+            with the lowest loss on train, if it is clearly lower than the base's (each fold chooses by the
             other folds alone); nearest:NAME,NAME tries only these; a person's adapter is never tried
         placements: modules that get vectors, such as key value; there are key, value, ffn, ffn_output,
             attention_output, and conv (not if several adapters are trained side by side)

@@ -7,7 +7,7 @@ among equals the setting with the lowest loss, and the start if nothing is bette
 learning rate is tried. Finally one adapter is trained on all utterances, with the chosen setting.
 
 The measures of the chosen setting are a little too good, since they chose it. Those of `unbiased` are not:
-each fold has the rate and the setting that the other folds choose (the start too, see few_minutes.py).
+each fold has the rate and the setting that the other folds choose (the start too: starts.py).
 """
 
 import logging
@@ -99,12 +99,6 @@ class Adaptation:
         return bool(self.trainings) and all(
             self.choice(excluded)[1] != START for excluded in (None, *range(len(self.parts)))
         )
-
-    def merit(self, excluded: int | None = None) -> tuple[int, float]:
-        """Word errors and loss with the setting that the folds choose, without the excluded fold."""
-        rate, setting = self.choice(excluded)
-        folds = [fold for number, fold in enumerate(self.trainings[rate]) if number != excluded]
-        return merit(folds, setting, self.k)
 
     @property
     def unbiased(self) -> list[FoldResult]:

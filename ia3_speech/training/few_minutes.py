@@ -38,9 +38,8 @@ from ia3_speech.training.replay import read_replay
 from ia3_speech.training.run import choose_device, run_lock, run_record
 from ia3_speech.training.starts import (
     adapt_from_each,
-    choose_starts,
     digests,
-    errors_of_starts,
+    measures_of_starts,
     prepare,
     starts_of_folds,
 )
@@ -74,20 +73,19 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
         check_examples(examples, options.train)
         measures = measure_all(cache, examples, options.normalize)
         parts = divide_into_folds(examples)
-        errors = errors_of_starts(base, examples, options, measures, options.train)
-        starts = starts_of_folds(Adaptation("", examples, parts), errors)
+        tried = measures_of_starts(base, examples, options, measures, options.train)
+        starts = starts_of_folds(Adaptation("", examples, parts), tried)
         # The name decides the random numbers, so that it must not depend on the directory of an adapter.
         adaptations = {
             start: Adaptation(Path(start or "base").name, examples, parts)
-            for start in dict.fromkeys(start for candidates in starts.values() for start in candidates)
+            for start in dict.fromkeys(starts.values())
         }
         total = epochs_of([*adaptations.values()], options)
         with logging_redirect_tqdm(), Progress(total, "epoch") as progress:
             adapt_from_each([adaptations], options, partial(prepare, base, options), replay, progress)
-        chosen = choose_starts(starts, adaptations)
-        start = chosen.pop(None)
+        start = starts.pop(None)
         adaptation = adaptations[start]
-        folds = [(chosen[n], adaptations[chosen[n]].unbiased[n]) for n in chosen]
+        folds = [(its_start, adaptations[its_start].unbiased[n]) for n, its_start in starts.items()]
         prepare(base, options, start)
         speakers = {example.utterance.speaker for example in examples}
         summary = {

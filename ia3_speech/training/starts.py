@@ -3,14 +3,18 @@
     --init-adapter nearest                   the best of the base, all registered adapters and their means
     --init-adapter nearest:accent,medical    of the base, these adapters and their means
 
-In: utterances, divided into folds. Out: for each fold the start that the other folds choose. An adapter of a
-person is never tried, nor is an adapter that was trained on these utterances.
+In: utterances, divided into folds. Out: for each fold the start that the other folds choose, by the loss of
+the starts as they are, before any training. An adapter of a person is never tried, nor is an adapter that was
+trained on these utterances.
+The loss shows with five utterances what word errors show with fifteen (egs/voices/RESULTS.md).
 """
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from ia3_speech.adapters.record import read_metadata, read_summary, same_base
 from ia3_speech.adapters.registry import VERSION, adapters_dir, registered_names, training_data
@@ -19,6 +23,7 @@ from ia3_speech.errors import TrainingError, UserError
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base
 from ia3_speech.model.ia3 import attachment
+from ia3_speech.scoring.significance import bootstrap_sums
 from ia3_speech.training.config import NEAREST, SharedOptions
 from ia3_speech.training.cross_validation import Adaptation, adapt
 from ia3_speech.training.data import Example
@@ -31,7 +36,9 @@ from ia3_speech.training.steps import Progress
 logger = logging.getLogger(__name__)
 
 Start = str | None  # a name, a folder or a sum; None: the base
-Errors = dict[Start, dict[str, int]]  # start → utterance → word errors
+Measures = dict[Start, dict[str, Measure]]  # start → utterance → its measure, before training
+
+CERTAINTY = 0.95  # share of the bootstrap's draws of utterances in which a start must be better than the base
 
 
 def prepare(base: Base, options: SharedOptions, start: Start) -> FeatureCache:
@@ -60,42 +67,42 @@ def adapt_from_each(
         adapt(together, options, prepare(start), replay, progress)
 
 
-def starts_of_folds(adaptation: Adaptation, errors: Errors) -> dict[int | None, list[Start]]:
-    """Number of a fold (None: the adapter of all utterances) → its candidates: the first start in `errors`,
-    and the start with the fewest errors on the utterances that train the fold."""
-    first, starts = next(iter(errors)), {}
+def starts_of_folds(adaptation: Adaptation, measures: Measures) -> dict[int | None, Start]:
+    """Number of a fold (None: of no fold) → its start, chosen on the utterances that train it."""
     training = {} if adaptation.folds_only else {None: adaptation.examples}
     training |= {n: adaptation.training_examples(part) for n, part in enumerate(adaptation.parts)}
-    for fold, examples in training.items():
-        totals = {start: sum(of.get(e.utterance.id, 0) for e in examples) for start, of in errors.items()}
-        starts[fold] = [*dict.fromkeys([first, min(totals, key=totals.__getitem__)])]
-    return starts
+    return {fold: best_start(measures, [e.utterance.id for e in of]) for fold, of in training.items()}
 
 
-def choose_starts(
-    starts: Mapping[int | None, Sequence[Start]], candidates: Mapping[Start, Adaptation]
-) -> dict[int | None, Start]:
-    """Number of a fold → the candidate that cross-validation without this fold prefers."""
-    return {
-        fold: min(of_fold, key=lambda start, fold=fold: candidates[start].merit(fold))
-        for fold, of_fold in starts.items()
-    }
+def best_start(measures: Measures, utterances: Sequence[str]) -> Start:
+    """The start with the lowest loss on the utterances, if it beats the first (the base) in CERTAINTY of the
+    bootstrap's draws; else the first."""
+    first, *others = measures
+    if not others:
+        return first
+    losses = np.array([[of[id].loss * of[id].symbols for id in utterances] for of in measures.values()])
+    losses = losses[:, np.isfinite(losses).all(axis=0)]
+    best = losses.sum(axis=1).argmin()
+    if best == 0:
+        return first
+    lower = bootstrap_sums({"gain": losses[0] - losses[best]})["gain"] > 0
+    return others[best - 1] if lower.mean() >= CERTAINTY else first
 
 
-def errors_of_starts(
-    base: Base, examples: Sequence[Example], options: SharedOptions, measures: Sequence[Measure], data: Path
-) -> Errors:
-    """The errors of the start of the options; or, of nearest, of the base (`measures`), of the adapters to
+def measures_of_starts(
+    base: Base, examples: Sequence[Example], options: SharedOptions, of_base: Sequence[Measure], data: Path
+) -> Measures:
+    """The measures of the start of the options (`of_base`); or, of nearest, of the base, of the adapters to
     try, and of the mean of adapters with the same label (accent, domain). `data`: the data directory."""
-    errors: Errors = {None: {measure.utterance: measure.errors for measure in measures}}
+    measures: Measures = {None: {measure.utterance: measure for measure in of_base}}
     nearest, colon, listed = str(options.init_adapter).partition(":")
     if nearest != NEAREST:
-        return {options.init_adapter: errors[None]}
+        return {options.init_adapter: measures[None]}
     ids, audio, kinds = {example.utterance.id for example in examples}, digests(examples), {}
 
     def measure(name: str) -> None:
         measured = measure_all(prepare(base, options, name), examples, options.normalize)
-        errors[name] = {measure.utterance: measure.errors for measure in measured}
+        measures[name] = {measure.utterance: measure for measure in measured}
 
     for name in [name for name in registered_names() if not colon or name in listed.split(",")]:
         folder = adapters_dir() / name
@@ -122,9 +129,11 @@ def errors_of_starts(
     for names in kinds.values():
         if len(names) > 1:
             measure("+".join(f"{name}:{1 / len(names):.4g}" for name in names))
-    for name, counts in errors.items():
-        logger.info("%s: %d errors", name or "the base", sum(counts.values()))
-    return errors
+    for name, of in measures.items():
+        symbols, loss = sum(m.symbols for m in of.values()), sum(m.loss * m.symbols for m in of.values())
+        errors = sum(m.errors for m in of.values())
+        logger.info("%s: loss %.3f, %d errors", name or "the base", loss / max(symbols, 1), errors)
+    return measures
 
 
 def digests(examples: Sequence[Example]) -> set[str]:

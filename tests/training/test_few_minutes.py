@@ -1,6 +1,7 @@
 """train without dev: a few utterances, folds that choose and judge, and one adapter of all of them."""
 
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from ia3_speech.training.cross_validation import Adaptation, divide_into_folds
 from ia3_speech.training.data import read_examples
 from ia3_speech.training.few_minutes import check_examples, suspicious
 from ia3_speech.training.multi_adapter import measure_all
-from ia3_speech.training.starts import errors_of_starts, prepare, starts_of_folds
+from ia3_speech.training.starts import measures_of_starts, prepare, starts_of_folds
 from tests.test_train import NO_DROPOUT, record
 from tests.tiny_models import random_adapter
 
@@ -110,30 +111,36 @@ def test_the_nearest_adapter_has_no_speaker_and_other_training_data(place, run_c
     measures = measure_all(cache, examples, options.normalize)
     parts = divide_into_folds(examples)
 
-    def starts() -> dict[int | None, list[str | None]]:
-        errors = errors_of_starts(base, examples, options, measures, options.train)
-        return starts_of_folds(Adaptation("", examples, parts), errors)
+    def starts() -> dict[int | None, str | None]:
+        tried = measures_of_starts(base, examples, options, measures, options.train)
+        return starts_of_folds(Adaptation("", examples, parts), tried)
 
-    assert starts() == {fold: [None] for fold in (None, 0, 1, 2, 3)}  # no better than the base
-    measures[0] = measures[0]._replace(errors=measures[0].errors + 1)
-    [its_fold] = [n for n, part in enumerate(parts) if examples[0] in part]
-    nearer = {fold: [None, "accent"] for fold in (None, 0, 1, 2, 3)}
-    assert starts() == nearer | {its_fold: [None]}  # a fold has no say in its own start
+    folds, own = (None, 0, 1, 2, 3), [*measures]
+    assert starts() == dict.fromkeys(folds)  # no better than the base
+    its_fold = {e.utterance.id: n for n, part in enumerate(parts) for e in part}
+    measures[:] = [m._replace(loss=m.loss + (1 if its_fold[m.utterance] else -9)) for m in own]
+    assert starts() == dict.fromkeys(folds) | {0: "accent"}  # a fold has no say in its own start
+    measures[:] = [m._replace(loss=m.loss + (1 if m == own[0] else -0.01)) for m in own]
+    assert starts() == dict.fromkeys(folds)  # lower in the sum, but of one utterance
+    measures[:] = [m._replace(loss=m.loss + 1) for m in own[:-1]] + [own[-1]._replace(loss=math.inf)]
+    assert starts() == dict.fromkeys(folds, "accent")  # an infinite loss has no say
+    measures[:] = [m._replace(loss=math.inf) for m in own]
+    assert starts() == dict.fromkeys(folds)
+    measures[:] = [m._replace(loss=m.loss + 1) for m in own]
     for changes in (
         {"labels": {"speaker": "anna"}},
         {"training": {"trained_on": [examples[0].utterance.id]}},
         {"training": {"audio": metadata["training"]["audio"]}},  # the same recordings under other names
     ):
         write_record(registry.adapters_dir() / "accent", whole | changes)
-        assert starts()[None] == [None]
+        assert starts()[None] is None
     write_record(registry.adapters_dir() / "accent", whole | {"schema": 99})
-    assert starts()[None] == [None] and "accent is not tried as a start" in caplog.text
+    assert starts()[None] is None and "accent is not tried as a start" in caplog.text
     write_record(registry.adapters_dir() / "accent", whole)
 
     def tried(start: str) -> list[str | None]:
-        return [
-            *errors_of_starts(base, examples, replace(options, init_adapter=start), measures, options.train)
-        ]
+        of = replace(options, init_adapter=start)
+        return [*measures_of_starts(base, examples, of, measures, options.train)]
 
     shutil.copytree(registry.adapters_dir() / "accent", registry.adapters_dir() / "other")
     assert tried("nearest") == [None, "accent", "other", "accent:0.5+other:0.5"]

@@ -9,13 +9,16 @@
 In: the corpus as published; readers, whose speech is of another kind, so that no start but the base should
 be chosen for them; perhaps the accent's adapter, trained on the same train people. The start `nearest` is
 chosen inside the folds (training/starts.py). With 0 sentences there is no training; with 1 it chooses the
-start alone. A person's sentences are tested in four folds, by adapters that were trained on others.
+start alone. A person's sentences are tested in four folds, by adapters that were trained on others. With
+--people-of train, the people are train people as well, whose adapters are not among the averaged ones: the
+rule of `nearest` was chosen on these.
 """
 
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -28,12 +31,16 @@ from ia3_speech.commands.speakers import main as adapt_to_speakers
 from ia3_speech.data.corpora import speechocean762
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance, load_utterances
+from ia3_speech.model.base import load_base
 from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio
 from ia3_speech.scoring.table import Rate, markdown_table
 from ia3_speech.search import SearchOptions
 from ia3_speech.session import load
 from ia3_speech.speakers.options import SpeakerOptions
+from ia3_speech.training.data import read_examples
+from ia3_speech.training.multi_adapter import Measure, measure_all
+from ia3_speech.training.starts import Measures, best_start, prepare
 
 FOLDS = 4
 PER_PERSON = 20  # sentences
@@ -57,7 +64,9 @@ class Options:
     others: int = 106
     """number of train people whose adapters are averaged"""
     people: int = 85
-    """number of test people"""
+    """number of people to adapt to"""
+    people_of: Literal["test", "train"] = "test"
+    """set of these people"""
     ks: str = "0 1 5 10 15"
     """numbers of sentences to adapt to"""
     starts: str = "mean accent nearest"
@@ -76,7 +85,7 @@ def of_people(utterances: Sequence[Utterance], most: int) -> list[Utterance]:
 
 def make_starts(options: Options) -> list[str]:
     """Stage 1; returns the names of the starts beside the base."""
-    speakers(options.out / "others", options.out / "data/others", k=15)
+    adapt_to_speakers(speaker_options(options.out / "others", options.out / "data/others", k=15))
     if not registry.is_registered("mean"):
         folders = sorted(map(str, (options.out / "others").glob("*/all/adapter")))
         adapters.combine(folders, name="mean", average=True, consent=True)
@@ -85,20 +94,21 @@ def make_starts(options: Options) -> list[str]:
     return ["mean"] + ["accent"] * bool(options.accent)
 
 
-def speakers(out: Path, data: Path, start: str | None = None, **changes: object) -> None:
-    adapt_to_speakers(SpeakerOptions(
-        data=data, out=out, init_adapter=start, placements=PLACEMENTS, precision="auto", on_error="skip",
-        **FEW | changes,
-    ))  # fmt: skip
+def speaker_options(out: Path, data: Path, **changes: object) -> SpeakerOptions:
+    options = FEW | {"placements": PLACEMENTS, "precision": "auto", "on_error": "skip"} | changes
+    return SpeakerOptions(data=data, out=out, **options)
 
 
 def main(options: Options) -> None:
     """Measure where a new voice should start."""
     os.environ[registry.HOME] = str(options.out.absolute() / "home")
     log: list[str] = []
+    accented = of_people([*speechocean762.read_set(options.corpus, options.people_of, log)], options.people)
+    kept_aside = {utterance.speaker for utterance in accented}
+    train = [u for u in speechocean762.read_set(options.corpus, "train", log) if u.speaker not in kept_aside]
     sets = {
-        "others": of_people([*speechocean762.read_set(options.corpus, "train", log)], options.others),
-        "accented": of_people([*speechocean762.read_set(options.corpus, "test", log)], options.people),
+        "others": of_people(train, options.others),
+        "accented": accented,
         "readers": of_people([*read_data_directory(options.readers)], options.people),
     }
     for name, utterances in sets.items():
@@ -109,7 +119,8 @@ def main(options: Options) -> None:
         for start in starts:
             for k in [k for k in ks if k > 1]:
                 out = options.out / kind / f"{start}_k{k}"
-                speakers(out, options.out / "data" / kind, start, folds=FOLDS, k=k)
+                data = options.out / "data" / kind
+                adapt_to_speakers(speaker_options(out, data, init_adapter=start, folds=FOLDS, k=k))
     rows = [row for kind in ("accented", "readers") for row in rows_of(options.out, kind, starts, ks)]
     write_json(options.out / "start.json", {"rows": rows})
     table = markdown_table(HEAD, [*map(cells, rows)])
@@ -124,12 +135,13 @@ def rows_of(exp: Path, kind: str, starts: Sequence[str], ks: Sequence[int]) -> I
     """A row for each number of sentences and start, with the word errors of each person."""
     utterances = [*read_data_directory(exp / "data" / kind)]
     untrained = {start: decode(utterances, start) for start in starts if start != "nearest"}
+    measures = {start: measure(exp, kind, start) for start in untrained if 1 in ks}
     for k in ks:
         for start in starts:
             if k > 1:
                 texts, chosen = trained_texts(exp / kind / f"{start}_k{k}")
             elif start == "nearest":
-                texts, chosen = chosen_texts(utterances, untrained, k)
+                texts, chosen = chosen_texts(utterances, untrained, measures if k else {})
             else:
                 texts, chosen = untrained[start], [start]
             yield {
@@ -151,6 +163,15 @@ def decode(utterances: Sequence[Utterance], start: str) -> dict[str, str]:
     return dict(zip(ids, recognizer.texts(waves), strict=True))
 
 
+def measure(exp: Path, kind: str, start: str) -> dict[str, Measure]:
+    """Utterance → its measure, whose loss chooses the start."""
+    base, data = load_base("mini"), exp / "data" / kind
+    options = speaker_options(exp, data)
+    cache = prepare(base, options, None if start == "none" else start)
+    examples = read_examples(data, base, options, [1.0], with_untrainable=True)
+    return {measure.utterance: measure for measure in measure_all(cache, examples, options.normalize)}
+
+
 def trained_texts(exp: Path) -> tuple[dict[str, str], list[str]]:
     """Utterance → text, by the adapter of its fold, and the start of each adapter."""
     tasks = [read_json(file) for file in sorted(exp.glob("*/fold*/task.json"))]
@@ -159,17 +180,16 @@ def trained_texts(exp: Path) -> tuple[dict[str, str], list[str]]:
 
 
 def chosen_texts(
-    utterances: Sequence[Utterance], untrained: dict[str, dict[str, str]], k: int
+    utterances: Sequence[Utterance], untrained: dict[str, dict[str, str]], measures: Measures
 ) -> tuple[dict[str, str], list[str]]:
-    """Utterance → text, by the start with the fewest errors in a sentence of another fold: the next of the
-    same person; without sentences (k = 0), by the base."""
+    """Utterance → text, by the start that another sentence chooses: the next one of the same person, which is
+    of another fold. Without measures, by the base."""
     texts, chosen = {}, []
     spoken = {u.speaker: [v for v in utterances if v.speaker == u.speaker] for u in utterances}
     for utterance in utterances:
         sentences = spoken[utterance.speaker]
         other = sentences[(sentences.index(utterance) + 1) % len(sentences)]
-        errors = {start: text_errors(other.text, of[other.id]).total for start, of in untrained.items()}
-        start = min(errors, key=errors.__getitem__) if k else "none"
+        start = best_start(measures or {"none": {}}, [other.id])
         texts[utterance.id] = untrained[start][utterance.id]
         chosen.append(start)
     return texts, chosen
