@@ -189,15 +189,19 @@ def enrolled(spoken: Spoken, people: Sequence[str], part: int, count: int) -> li
 
 @dataclass
 class Outcomes:
-    """How sentences were recognised: of each its speaker; right, wrong or unknown."""
+    """How sentences were recognised: of each its speaker; right, wrong or unknown; and whether the likeliest of
+    the enrolled people is the right one."""
 
     speakers: list[str]
     names: list[str]
+    closed: list[bool]
 
-    def rate(self, *names: str) -> Rate:
-        """The share of outcomes, with an interval over speakers."""
-        hits = np.isin(self.names, names).astype(float)
-        return Rate(*ratio_of_sums(hits, np.ones(len(hits)), self.speakers))
+    def rate(self, name: str) -> Rate:
+        """The share of an outcome, with an interval over speakers."""
+        return self.share(np.array(self.names) == name)
+
+    def share(self, hits: Sequence[bool] | np.ndarray) -> Rate:
+        return Rate(*ratio_of_sums(np.asarray(hits, float), np.ones(len(hits)), self.speakers))
 
 
 def recognise(
@@ -213,18 +217,20 @@ def recognise(
     people = sorted({*spoken.speakers})
     ends = range(0, len(people) - (size or 0) + 1, size or len(people))
     groups = [people[first : first + size] for first in ends] if size else [people[::2], people[1::2]]
-    inside, outside = Outcomes([], []), Outcomes([], [])
+    inside, outside = Outcomes([], [], []), Outcomes([], [], [])
     usable = np.isfinite(heard.points).all(1)
     for names in groups:
         for part in range(PARTS):
             rows = np.flatnonzero(usable & (heard.numbers % PARTS == part))
             gate = People(background, enrolled(spoken, names, part, count))
-            for row, best in zip(rows, gate.probabilities(heard.points[rows]).argmax(1), strict=True):
-                speaker, name = heard.speakers[row], names[best - 1] if best else None
+            for row, probabilities in zip(rows, gate.probabilities(heard.points[rows]), strict=True):
+                likeliest = names[probabilities[1:].argmax()]
+                speaker, name = heard.speakers[row], likeliest if probabilities.argmax() else None
                 outcome = "unknown" if name is None else "right" if name == speaker else "wrong"
                 outcomes = inside if speaker in names else outside
                 outcomes.speakers.append(speaker)
                 outcomes.names.append(outcome)
+                outcomes.closed.append(likeliest == speaker)
     return inside, outside
 
 
@@ -248,10 +254,11 @@ def tables(options: Options, name: str, background: Background) -> list[tuple[li
         enrolling = clean if over == "clean" else read_points(options, name, over)
         inside, outside = recognise(background, enrolling, count, heard, size)
         known = [inside.rate(n) if inside.names else None for n in ("right", "wrong", "unknown")]
+        known.append(inside.share(inside.closed) if inside.names else None)
         return [title, *known, outside.rate("wrong"), len(inside.names), len(outside.names)]
 
-    columns = ["right %", "wrong person %", "not recognised %", "unknown speakers accepted %"]
-    columns += ["sentences", "unknown speakers'"]
+    columns = ["right %", "wrong person %", "not recognised %", "right, closed set %"]
+    columns += ["unknown speakers accepted %", "sentences", "unknown speakers'"]
     channels = [channel for channel in CHANNELS if (options.out / f"{name}_{channel}.npz").is_file()]
     by_channel = [
         row(f"{enrolling} → {channel}", read_points(options, name, channel), over=enrolling)
