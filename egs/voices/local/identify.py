@@ -189,8 +189,8 @@ def enrolled(spoken: Spoken, people: Sequence[str], part: int, count: int) -> li
 
 @dataclass
 class Outcomes:
-    """How sentences were recognised: of each its speaker; right, wrong or unknown; and whether the likeliest of
-    the enrolled people is the right one."""
+    """How sentences were recognised: of each its speaker; right, wrong or unknown; and, as in a closed set,
+    whether the likeliest person is the right one."""
 
     speakers: list[str]
     names: list[str]
