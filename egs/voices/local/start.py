@@ -9,16 +9,13 @@
 In: the corpus as published; readers, whose speech is of another kind, so that no start but the base should
 be chosen for them; perhaps the accent's adapter, trained on the same train people. The start `nearest` is
 chosen inside the folds (training/starts.py). With 0 sentences there is no training; with 1 it chooses the
-start alone. A person's sentences are tested in four folds, by adapters that were trained on others. With
---people-of train, the people are train people as well, whose adapters are not among the averaged ones: the
-rule of `nearest` was chosen on these.
+start alone. A person's sentences are tested in four folds, by adapters that were trained on others.
 """
 
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -64,9 +61,7 @@ class Options:
     others: int = 106
     """number of train people whose adapters are averaged"""
     people: int = 85
-    """number of people to adapt to"""
-    people_of: Literal["test", "train"] = "test"
-    """set of these people"""
+    """number of test people"""
     ks: str = "0 1 5 10 15"
     """numbers of sentences to adapt to"""
     starts: str = "mean accent nearest"
@@ -103,12 +98,9 @@ def main(options: Options) -> None:
     """Measure where a new voice should start."""
     os.environ[registry.HOME] = str(options.out.absolute() / "home")
     log: list[str] = []
-    accented = of_people([*speechocean762.read_set(options.corpus, options.people_of, log)], options.people)
-    kept_aside = {utterance.speaker for utterance in accented}
-    train = [u for u in speechocean762.read_set(options.corpus, "train", log) if u.speaker not in kept_aside]
     sets = {
-        "others": of_people(train, options.others),
-        "accented": accented,
+        "others": of_people([*speechocean762.read_set(options.corpus, "train", log)], options.others),
+        "accented": of_people([*speechocean762.read_set(options.corpus, "test", log)], options.people),
         "readers": of_people([*read_data_directory(options.readers)], options.people),
     }
     for name, utterances in sets.items():
