@@ -145,7 +145,7 @@ def test_an_adapter_by_its_name_its_path_or_one_a_speaker(run, data, tiny_folder
         place.parent.mkdir(parents=True)
         place.symlink_to(speaker42)
     assert run(*flags) == (0, "") and (tmp_path / "own/text").read_text() == texts
-    assert "give --adapter or --adapter-per-speaker" in run("--adapter", "speaker42", *flags)[1]
+    assert "--adapter-per-speaker, not both" in run("--adapter", "speaker42", *flags)[1]
 
 
 def test_the_size_of_batches_and_the_order_do_not_matter(tiny_folder):

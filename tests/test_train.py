@@ -367,4 +367,4 @@ def test_a_full_disk_leaves_the_last_checkpoint(place):
     process.join()
     last = (place / "messages").read_text().splitlines()[-1]
     assert process.exitcode == 1 and last.startswith("error: ") and "File too large" in last
-    assert "(the last checkpoint in" in last and not list((place / "full/checkpoints").iterdir())
+    assert "(run it again" in last and not list((place / "full/checkpoints").iterdir())

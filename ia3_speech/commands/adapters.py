@@ -185,8 +185,8 @@ def gate(
 
     Args:
         adapter: a registered name, or an adapter's folder; or a base's folder, with general speech of many
-            people as DATA, for which auto then chooses none of the adapters; with --identify yes, how their
-            voices differ, which auto needs to identify people.
+            people as DATA: auto then uses no adapter for such speech, or, with --identify yes, learns how
+            voices differ, which it needs to identify people.
         data: data directory with speech that the adapter is for, best its training data; its texts are not
             read (default: the stored recordings of the voice, as corrections list shows them).
         identify: yes: DATA is of one person, who agreed that auto identifies them by their voice; no: deletes

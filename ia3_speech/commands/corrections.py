@@ -87,8 +87,8 @@ def add(
     print(*problems, sep="\n", end="\n" * bool(problems), file=sys.stderr)
     again = known + len(taken) - stored
     replaced = f", {again} of them in place of an earlier text" if again else ""
-    print(f"{name}: {plural(len(taken), 'correction')} stored{replaced}; {stored} in all. "
-          f"Next: ia3-speech corrections learn {name}")  # fmt: skip
+    hint = f" Next: ia3-speech corrections learn {name}" if taken else ""
+    print(f"{name}: {plural(len(taken), 'correction')} stored{replaced}; {stored} in all.{hint}")
     return int(bool(problems))
 
 
@@ -105,7 +105,9 @@ def add_texts(name: str, heard: str, meant: str) -> int:
         print(f"hot word {term.text}, recognised as: {', '.join(term.heard_as)}")
     for text, reason in refused.items():
         print(f"left out: {text}: {reason}", file=sys.stderr)
-    print(f"{name}: {plural(len(added), 'hot word')}; for a language model: {store_of(name) / TEXTS}")
+    print(
+        f"{name}: {plural(len(added), 'hot word')} added; texts for ia3-speech lm: {store_of(name) / TEXTS}"
+    )
     return int(bool(refused))
 
 
@@ -148,8 +150,8 @@ def read_corrections(source: Path, text: str, recordings: Path | None) -> tuple[
         return corrections, problems
     if not source.is_dir() or recordings is None:
         raise UserError(
-            f'{source}: its text is missing (corrections add NAME audio.wav "what was said"; or a .csv; or a '
-            f"folder of .txt files, with --recordings FOLDER)"
+            f'{source}: no text, or no --recordings (corrections add NAME audio.wav "what was said"; or a '
+            f".csv; or a folder of .txt files, with --recordings FOLDER)"
         )
     audio, problems = find_recordings([str(recordings)])
     by_text = dict(zip(output_paths(audio, source, ".txt"), audio, strict=True))
@@ -218,7 +220,7 @@ def learn(name: str) -> None:
         if missed := learnt.summary["missed"]:
             print(f"new hot words, since they were never recognised: {', '.join(missed)}")
     else:
-        print(f"{name} stays as it is, since the new adapter is not better; {learnt.comparison}")
+        print(f"{name} stays as it is, since the new adapter failed the comparison; {learnt.comparison}")
 
 
 SUB_COMMANDS = {"add": add, "suggest": suggest, "learn": learn, "list": list_, "remove": remove}

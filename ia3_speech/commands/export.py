@@ -40,8 +40,8 @@ def main(
     """
     if format == "onnx" and adapter:
         raise UserError(
-            f"--adapter {adapter}: is an input of the graph, so each request names it "
-            f"(transcribe(…, adapter=…)); the formats for other programs merge it"
+            "--format onnx takes no --adapter: name it in each request (transcribe(…, adapter=…)), or choose "
+            "a format that merges it"
         )
     if format == "onnx_adapter" and not adapter:
         raise UserError("--format onnx_adapter needs --adapter NAME")

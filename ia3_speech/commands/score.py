@@ -91,7 +91,7 @@ def main(
     if replications < 1 or seed < 0:
         raise UserError("--replications: at least 1; --seed: at least 0")
     if training and training_per_speaker:
-        raise UserError("give --training, or --training-per-speaker")
+        raise UserError("give either --training or --training-per-speaker, not both")
     for flag, path in (("--baseline", baseline and baseline / "text"), ("--terms", terms)):
         if path and not path.is_file():  # `Inputs` would treat it as not given
             raise UserError(f"{flag}: {path}: no such file")

@@ -56,4 +56,4 @@ def main(options: SpeakerOptions) -> None:
     if (before := summary["base_errors"]) > (errors := summary["start_errors"]):
         starts = ", ".join(f"{count} from {start}" for start, count in summary["starts"].items())
         gain = percent((before - errors) / before, 0)
-        print(f"starts: {starts}; {gain} % fewer errors than the base before the first sentence")
+        print(f"starts: {starts}; {gain} % fewer errors than the base before any training")

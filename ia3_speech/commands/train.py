@@ -78,7 +78,7 @@ def main(options: TrainingOptions, check: bool = False, tests: list[Path] | None
             summary = train(options)
         except OSError as error:
             raise TrainingError(
-                f"{error} (the last checkpoint in {options.out}/checkpoints stays)"
+                f"{error} (run it again: it resumes from its last checkpoint, if there is one)"
             ) from error
         if not PartialState().is_main_process:
             return

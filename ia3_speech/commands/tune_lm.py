@@ -62,7 +62,9 @@ def main(
     if search_options.lm in (None, NO_LM):
         raise UserError("give --lm FILE, whose weights are chosen (ia3-speech lm makes one of text)")
     if (search_options.lm_weight, search_options.word_score) != (None, None):
-        raise UserError("--lm-weight and --word-score are chosen (--lm-weights, --word-scores: those to try)")
+        raise UserError(
+            "leave out --lm-weight and --word-score (--lm-weights and --word-scores set those to try)"
+        )
     options = replace(search_options, search="beam")
     base, spec = model_options.base, parse_adapter(model_options.adapter)
     tried = (lm_weights or LM_WEIGHTS, word_scores or WORD_SCORES)

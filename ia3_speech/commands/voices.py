@@ -78,7 +78,7 @@ def show(name: str) -> None:
             training = summary.get("training", {})
             fact = f"base {summary.get('base')}"
             if "dev_wer" in training:
-                fact += f", WER of folds {percent(training['dev_wer'])} %"
+                fact += f", held-out WER {percent(training['dev_wer'])} %"
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         rows.append((title, f"{size / 1e6:.2f} MB", fact, str(folder)))
     print(*in_columns(rows, left=(0, 2, 3)), sep="\n")
@@ -134,7 +134,7 @@ def migrate(*names: str, base: str, all: bool = False, part: str | None = None) 
     from ia3_speech.model.base import load_base
 
     if bool(names) == all:
-        raise UserError("name the voices to migrate, or give --all")
+        raise UserError("give either the names of voices or --all")
     first, parts = part_numbers(part)
     if unknown := [name for name in names if not recordings_of(name)]:
         raise UserError(f"{unknown[0]}: no recordings are stored under this name (ia3-speech voices list)")

@@ -129,7 +129,7 @@ def only_writer(name: str, seconds: float | None = None, *, removing: bool = Fal
         if lock.lock_counter == 1:
             shutil.rmtree(store / "work", ignore_errors=True)  # a killed training left it
         if not removing and voice_record(name).get(REMOVED):
-            raise StoreLocked(f"{name}: is being deleted (ia3-speech voices remove {name} ends it)")
+            raise StoreLocked(f"{name}: is being deleted (ia3-speech voices remove {name} completes it)")
         yield
     finally:
         if lock.lock_counter == 1 and not is_stored(name):  # the name leaves no trace

@@ -284,7 +284,7 @@ def few_options(base: str, data: Path, out: Path, **changes: Any) -> TrainingOpt
 def trained_on_without(corrections: Sequence[Utterance], adapter: Path) -> list[Utterance]:
     """The training data of an adapter, if they still exist, without the corrected recordings."""
     if (data := registry.training_data(adapter)) is None:
-        print("the adapter's training data do not exist any more: it adapts to the corrections alone (if "
+        print("the adapter's training data are not here: the new one learns from the corrections alone (if "
               "version 0.1.0 registered the adapter, remove it and register it again)")  # fmt: skip
         return []
     digests, bad = {utterance.id[-DIGEST:] for utterance in corrections}, []
@@ -309,8 +309,8 @@ def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[s
     segment_data_directory(options.train, options.train, base)  # recordings of minutes
     if unlike := unlike_the_others(base, [*read_data_directory(options.train, spk_sort=False)]):
         logger.warning(
-            "note: %s may be of another person, or another microphone, than the other recordings (if that is "
-            "wrong, delete them: corrections remove)", ", ".join(unlike)
+            "note: %s may come from another person or microphone than the other recordings (delete another "
+            "person's: corrections remove)", ", ".join(unlike)
         )  # fmt: skip
     examples = read_examples(options.train, base, options, [1.0], lambda u: u.recording in new)
     earlier = adapter or start_folder(options.init_adapter)

@@ -135,7 +135,7 @@ class Models:
 
 def no_choice(name: str) -> ApiError:
     message = (
-        "needs adapters with a gate (one person's as auto:NAME, or if they agreed), and a base with one."
+        "needs a base and adapters with a gate (a person's adapter by auto:NAME, or with their consent)."
     )
     return bad_value("model", f"{name}: the choice by audio {message}")
 

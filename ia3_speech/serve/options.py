@@ -14,7 +14,7 @@ def require(options: Any, **minimums: float) -> None:
     """Raises UserError for a field that is too small, or infinite."""
     for name, minimum in minimums.items():
         if not minimum <= (value := getattr(options, name)) < inf:
-            raise UserError(f"`{name}` is {value:g}, and must be at least {minimum:g}")
+            raise UserError(f"`{name}` is {value:g}, and must be finite, at least {minimum:g}")
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ class Server:
         name = registry.check_name(name)
         if not client.may_manage(name) or name in (self.models.base_id, *self.models.aliases):
             names = ", ".join(client.manage) or "none"  # the same if another key has the name
-            message = f"This API key may make adapters of these names alone, if they are free: {names}."
+            message = f"This name is taken or not allowed. Allowed names, if they are free: {names}."
             raise ApiError(403, message, "forbidden", "name")
         return name
 

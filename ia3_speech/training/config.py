@@ -224,9 +224,11 @@ class TrainingOptions(SharedOptions):
             neutral |= {"method": "ia3", "epoch_minutes": 0, "log_to": None} | ia3_only
         reason = "without `dev`" if self.dev is None else f"with `method={self.method}`"
         wrong = super().faults()
-        wrong |= {name: f"{v} {reason}" for name, v in neutral.items() if getattr(self, name) != v}
+        wrong |= {
+            name: f"{v or 'left out'} {reason}" for name, v in neutral.items() if getattr(self, name) != v
+        }
         if self.dev and is_nearest(self.init_adapter):
-            wrong["init_adapter"] = "an adapter or none (nearest, as in few.yaml, needs no `dev`)"
+            wrong["init_adapter"] = "an adapter or none (nearest, as in few.yaml, excludes `dev`)"
         if self.dev is None and "conv" in self.placements:
             wrong["placements"] = "without conv, since `dev` is not given"
         return wrong

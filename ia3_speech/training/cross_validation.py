@@ -183,7 +183,7 @@ def adapt(
                 together = group[first : first + options.adapters_per_batch]
                 MultiAdapterTrainer(together, options, rate, cache, replay).run(progress)
                 names = shorten([task.name for task in together])
-                logger.info("fold %s: trained, %s", names, progress.left)
+                logger.info("trained %s, %s", names, progress.left)
 
     for rate in rates:
         left = [adaptation for adaptation in adaptations if not adaptation.is_decided]

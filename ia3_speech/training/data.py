@@ -209,7 +209,7 @@ def check_data(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> None
                 f"'--on-error skip', of speaker_adaptation: --text-opts)"
             )
         without = f", without {shorten(faults, '; ')}" if faults else ""
-        print(f"{path}: {len(data) - len(faults)} utterances can be trained on{without}")
+        print(f"{path}: {plural(len(data) - len(faults), 'utterance')} can be trained on{without}")
         warn_of_long_input(path, base, lengths)
     for path in test_sets:
         data = targets.read(path, options.allow_pipes, check=False)

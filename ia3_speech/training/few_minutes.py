@@ -113,8 +113,8 @@ def refuse_too_few(path: Path, utterances: Sequence[Utterance]) -> None:
     """Raises TrainingError for fewer than MIN_UTTERANCES utterances of `path`, or if they have one text."""
     if len(utterances) < MIN_UTTERANCES or len({normalize(u.text or "") for u in utterances}) < 2:
         raise TrainingError(
-            f"{path}: {plural(len(utterances), 'utterance')} can't be divided into folds; there must be "
-            f"{MIN_UTTERANCES} with different texts (record more; twenty sentences are a good start)"
+            f"{path}: {plural(len(utterances), 'utterance')} can't be divided into folds; at least "
+            f"{MIN_UTTERANCES}, not all with one text, are needed (twenty sentences are a good start)"
         )
 
 
@@ -188,7 +188,7 @@ def cross_validation_report(adapter: str, summary: dict[str, Any]) -> list[str]:
     change = with_interval(relative, summary["change_ci"], signed=True)
     if start and (gain := before - summary["start_errors"]) > 0:
         gain = percent(gain / before, 0)
-        start += f" ({gain} % fewer errors than the base before the first sentence)"
+        start += f" ({gain} % fewer errors than the base before any training)"
     lines = [
         f"{adapter}: {plural(summary['utterances'], 'utterance')} of {people}, {minutes:.1f} minutes; "
         f"{plural(summary['selected_epoch'], 'epoch')}, scale {summary['scale']:g}{start}; "

@@ -34,7 +34,7 @@ from ia3_speech.data.utterance import MAX_LISTED, Utterance, load_utterances, wi
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS, best_cuts, cut_at_pauses, quietest
 from ia3_speech.decoding.word_times import forced_path, spans, spell
 from ia3_speech.errors import AudioError
-from ia3_speech.formatting import shorten
+from ia3_speech.formatting import plural, shorten
 from ia3_speech.model.base import Base
 
 logger = logging.getLogger(__name__)
@@ -88,8 +88,9 @@ def segment_data_directory(
         logger.warning("%s/text: does not align:\n%s%s", source, shorten(dropped, "\n", MAX_LISTED), listed)
     write_data_directory(target, utterances if parts else data, speaker_labels=data.speaker_labels)
     return len(parts), (
-        f"{summarize(utterances)}; {len(parts)} long recordings became {sum(map(len, parts.values()))} "
-        f"segments, {len(dropped)} more do not align and were left out{listed}"
+        f"{summarize(utterances)}; {plural(len(parts), 'long recording')} became "
+        f"{plural(sum(map(len, parts.values())), 'segment')}, {len(dropped)} more do not align and were left "
+        f"out{listed}"
     )
 
 

@@ -213,8 +213,8 @@ class Trainer:
         if not np.isfinite(value):
             names = ", ".join(e.utterance.id for e in examples[:10])
             raise TrainingError(
-                f"step {state.step}: the loss is {value} on {names}; the last checkpoint is kept "
-                f"(a lower `learning_rate` usually helps)"
+                f"step {state.step}: the loss is {value} on {names} "
+                f"(train into another `out` with a lower `learning_rate`)"
             )
         for p in self.parameters.values() if world > 1 else ():  # some hundred kilobytes: no need of DDP
             p.grad = self.accelerator.reduce(torch.zeros_like(p) if p.grad is None else p.grad, "mean")

@@ -187,7 +187,7 @@ class SelfTraining:
             minutes = round(sum(label.duration for label in labels) / 60, 2)
             learnt_words = sum(len(label.text.split()) for label in labels)
             logger.info(
-                "round %d: %d words, %.1f minutes (dev is a part of them: does training work?)",
+                "round %d: %d words, %.1f minutes (dev is a part of them)",
                 *(number, learnt_words, minutes),
             )
             summary = self.train_round(folder)

@@ -49,9 +49,9 @@ def train(run_command, place, out="exp", data="data", *options):
 def test_every_utterance_is_decoded_by_an_adapter_not_trained_on_it(place, run_command):
     result = train(run_command, place)
     assert result.code == 0 and "errors of" in result.out, result.err
-    progress = [line for line in result.err.splitlines() if line.startswith(("epoch ", "fold "))]
+    progress = [line for line in result.err.splitlines() if line.startswith(("epoch ", "trained "))]
     assert all(line.endswith(" left") for line in progress)  # stderr is no terminal
-    assert "epoch 1 of 3, 4 trainings" in progress[0] and "fold base/1, base/2, base/3, base/4" in progress[3]
+    assert "epoch 1 of 3, 4 trainings" in progress[0] and "trained base/1, base/2, " in progress[3]
     summary = json.loads((place / "exp/train.json").read_text())
     tasks = [json.loads(file.read_text()) for file in (place / "exp/folds").glob("*/task.json")]
     ids = [utterance.id for utterance in read_data_directory(place / "data")]

@@ -92,4 +92,4 @@ def test_the_command_cuts_drops_and_lists(spoken, base_folder, tmp_path, run_com
     assert "in/text: does not align:\na-1, " in result.err and "zebras" in result.err
     listed = (tmp_path / "out.dropped.txt").read_text()
     assert "a-1, " in listed and "zebras" in listed
-    assert "1 long recordings became " in result.out and f"(listed in {tmp_path}/out.dropped" in result.out
+    assert "1 long recording became " in result.out and f"(listed in {tmp_path}/out.dropped" in result.out
