@@ -316,7 +316,8 @@ def combine(
             merge_gates(folder, spec.folders, name)
         target = out or registry.register(folder, name, force=force)
     parameters = sum(tensor.numel() for tensor in adapter.tensors.values())
-    print(f"{target}: {spec}, {plural(parameters, 'parameter')}")
+    what = f"the mean of {plural(len(terms), 'adapter')}" if average else spec
+    print(f"{target}: {what}, {plural(parameters, 'parameter')}")
 
 
 def export(

@@ -17,7 +17,7 @@ Several machines: `--part 3/8` takes the third of eight shares of the speakers; 
 without --part collects the results.
 
 Cross-validation on its training utterances chooses the number of epochs and the distance from the start for
-each adapter (training/cross_validation.py); with `--init-adapter nearest`, the start too
+each adapter (training/cross_validation.py); with `--init-adapter nearest`, their loss chooses the start
 (training/starts.py). An interrupted run resumes with the remaining speakers.
 """
 
