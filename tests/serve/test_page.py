@@ -158,7 +158,8 @@ def test_record_adapt_transcribe_correct_learn_delete(
         for file, sentence in zip(recordings[4:6], sentences[4:6], strict=True):
             assert stored[sentence].duration > len(load_audio(file)) / 16_000
         result = learn(browser)
-        assert result.startswith("On unseen sentences, ") and result.endswith("Your voice is in use now."), result
+        assert result.startswith("On unseen sentences, "), result
+        assert result.endswith("Your voice is in use now."), result
         assert registry.is_registered("anna")
         check_accessibility(browser)
 
