@@ -6,7 +6,7 @@
 In: utterances, divided into folds. Out: for each fold the start that the other folds choose, by the loss of
 the starts as they are, before any training. An adapter of a person is never tried, nor is an adapter that was
 trained on these utterances.
-The loss shows with five utterances what word errors show with fifteen (egs/voices/RESULTS.md).
+The loss decides with fewer utterances than word errors need (egs/voices/RESULTS.md).
 """
 
 import logging

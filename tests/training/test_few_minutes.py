@@ -153,7 +153,7 @@ def test_the_nearest_adapter_has_no_speaker_and_other_training_data(place, run_c
 
 def test_held_out_errors_are_by_the_start_that_the_other_folds_choose(place, run_command):
     """Four utterances with the texts that the base hears, and in a fifth recording, which is there eight
-    times, what an adapter hears: that adapter has the fewest errors, but of the eighth part of them."""
+    times, what an adapter hears: that adapter has the lowest loss, but without these copies the base has."""
     registry.register(random_adapter(place / "base", place / "accent", 3), "accent")
     base = load_base(place / "base")
     load_adapter(base.model, "accent")

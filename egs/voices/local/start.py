@@ -181,7 +181,7 @@ def chosen_texts(
     for utterance in utterances:
         sentences = spoken[utterance.speaker]
         other = sentences[(sentences.index(utterance) + 1) % len(sentences)]
-        start = best_start(measures or {"none": {}}, [other.id])
+        start = best_start(measures, [other.id]) if measures else "none"
         texts[utterance.id] = untrained[start][utterance.id]
         chosen.append(start)
     return texts, chosen

@@ -170,7 +170,7 @@ function outcome(job, adapter) {
   if (job.state === "cancelled") return [t("job_cancelled")];
   const { words, base_errors: before, errors: after, kept, general, missed, start_errors, init_adapter } = job.result;
   const share = (errors) => number((PER * errors) / words, errors * PER < 10 * words ? 1 : 0);
-  const sentences = [t(kept ? "result_better" : "result_worse", { per: PER, before: share(before), after: share(after) })];
+  const sentences = [t("result", { per: PER, before: share(before), after: share(after) })];
   if (init_adapter && start_errors < before) {
     const fewer = number((100 * (before - start_errors)) / before);
     sentences.push(t("result_start", { start: init_adapter, fewer }));
