@@ -7,14 +7,16 @@
     3    OUT/start.json, and OUT/RESULTS.md
 
 In: the corpus as published; readers, whose speech is of another kind, so that no start but the base should
-be chosen for them; perhaps the accent's adapter, trained on the same train people. The start `nearest` is
-chosen inside the folds (training/starts.py). With 0 sentences there is no training; with 1 it chooses the
-start alone. A person's sentences are tested in four folds, by adapters that were trained on others.
+be chosen for them; perhaps the accent's adapter, trained on the same train people. With 0 sentences there is
+no training; with 1 it chooses the start alone. A person's sentences are tested in four folds, by adapters
+that were trained on others. The start `nearest` is not trained again: each fold takes the adapter from the
+start that its training sentences choose (training/starts.py), which is the one that `speakers` would train.
 """
 
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -107,12 +109,10 @@ def main(options: Options) -> None:
         write_data_directory(options.out / "data" / name, utterances)
     known, ks = ["none", *make_starts(options), "nearest"], [int(k) for k in options.ks.split()]
     starts = [start for start in known if start in ("none", *options.starts.split())]
-    for kind in ("accented", "readers"):
-        for start in starts:
-            for k in [k for k in ks if k > 1]:
-                out = options.out / kind / f"{start}_k{k}"
-                data = options.out / "data" / kind
-                adapt_to_speakers(speaker_options(out, data, init_adapter=start, folds=FOLDS, k=k))
+    trained = [start for start in starts if start != "nearest"]
+    for kind, start, k in product(("accented", "readers"), trained, [k for k in ks if k > 1]):
+        out, data = options.out / kind / f"{start}_k{k}", options.out / "data" / kind
+        adapt_to_speakers(speaker_options(out, data, init_adapter=start, folds=FOLDS, k=k))
     rows = [row for kind in ("accented", "readers") for row in rows_of(options.out, kind, starts, ks)]
     write_json(options.out / "start.json", {"rows": rows})
     table = markdown_table(HEAD, [*map(cells, rows)])
@@ -127,11 +127,11 @@ def rows_of(exp: Path, kind: str, starts: Sequence[str], ks: Sequence[int]) -> I
     """A row for each number of sentences and start, with the word errors of each person."""
     utterances = [*read_data_directory(exp / "data" / kind)]
     untrained = {start: decode(utterances, start) for start in starts if start != "nearest"}
-    measures = {start: measure(exp, kind, start) for start in untrained if 1 in ks}
+    measures = {start: measure(exp, kind, start) for start in untrained if "nearest" in starts}
     for k in ks:
         for start in starts:
             if k > 1:
-                texts, chosen = trained_texts(exp / kind / f"{start}_k{k}")
+                texts, chosen = trained_texts(exp / kind, start, k, measures)
             elif start == "nearest":
                 texts, chosen = chosen_texts(utterances, untrained, measures if k else {})
             else:
@@ -164,11 +164,14 @@ def measure(exp: Path, kind: str, start: str) -> dict[str, Measure]:
     return {measure.utterance: measure for measure in measure_all(cache, examples, options.normalize)}
 
 
-def trained_texts(exp: Path) -> tuple[dict[str, str], list[str]]:
+def trained_texts(exp: Path, start: str, k: int, measures: Measures) -> tuple[dict[str, str], list[str]]:
     """Utterance → text, by the adapter of its fold, and the start of each adapter."""
-    tasks = [read_json(file) for file in sorted(exp.glob("*/fold*/task.json"))]
-    texts = {id: text for task in tasks for id, text in task["texts"].items()}
-    return texts, [task["init_adapter"] or "none" for task in tasks]
+    texts, chosen = {}, []
+    for file in sorted(exp.glob(f"none_k{k}/*/fold*/task.json")):
+        of_fold = best_start(measures, read_json(file)["trained_on"]) if start == "nearest" else start
+        texts |= read_json(exp / f"{of_fold}_k{k}" / file.relative_to(exp / f"none_k{k}"))["texts"]
+        chosen.append(of_fold)
+    return texts, chosen
 
 
 def chosen_texts(
