@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Who speaks chooses the voice, on people who are in no training.
+"""Speaker identification chooses the adapter, on people who are in no training.
 
 1  how often `auto` recognises who speaks (identify.py)                exp/NAME/identify
 2  the recipe speaker_adaptation: an adapter for each fold of a person, its stages 1 to 5
