@@ -49,10 +49,10 @@ TENSORS = {"mean": "F32", "projection": "F32", "between": "F32"}
 # How many enrolled people count as much as the background for the mean of voices, and for the covariance of
 # people; and how many of their utterances for the covariance within people
 PRIOR_MEAN, PRIOR_BETWEEN, PRIOR_WITHIN = 4, 100, 300
-MARGIN = -2.0  # nats by which a person must be likelier than an unknown speaker; more with more people
-TEMPERATURE = 4.0  # by which nats are divided before they become probabilities
+MARGIN = -6.5  # nats by which a person must be likelier than an unknown speaker; more with more people
+TEMPERATURE = 5.5  # by which nats are divided before they become probabilities
 MIN_UTTERANCES = 5  # of a voice that is searched for other people
-UNLIKE = -20.0  # nats, of an utterance against the others of a voice
+UNLIKE = -30.0  # nats, of an utterance against the others of a voice
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def add_background(
 
 
 def write_background(folder: Path, background: Background, fingerprint: dict[str, Any]) -> None:
-    """Write people.safetensors into the folder of a base with this front end: 245 kB for 544 channels."""
+    """Write people.safetensors into the folder of a base: about 300 kB for 544 channels of the front end."""
     from safetensors.numpy import save_file
 
     tensors = {name: getattr(background, name).astype(np.float32, order="C") for name in TENSORS}

@@ -60,10 +60,8 @@ def people_prepared(save_base, run_command, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def people(people_prepared, monkeypatch) -> Path:
-    """A base that knows how voices differ, and adapters of anna and bert, who agreed to be recognised. The
-    margin is for noises, which tell less of a voice than speech."""
-    monkeypatch.setattr("ia3_speech.routing.people.MARGIN", -7.0)
+def people(people_prepared) -> Path:
+    """A base that knows how voices differ, and adapters of anna and bert, who agreed to be recognised."""
     return put_back(people_prepared)
 
 

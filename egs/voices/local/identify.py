@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure how well `auto` recognises who speaks, of speechocean762's people, and what it takes for whom.
+"""Measure how often `auto` recognises the speaker, among speechocean762's people, and accepts others.
 
     python local/identify.py --corpus DIR --background 'DIR DIR' --general DIR --out exp/identify
 
@@ -9,10 +9,10 @@ statistics of each sentence; people.safetensors, mini's background; results.json
 there is not measured again.
 
 Channels: clean (all, and the first 1, 2, 3 and 5 seconds); a telephone line (8 kHz, G.711 µ-law); another
-microphone (6 dB an octave more treble); noise at 10 dB; and the pauses alone, in which nobody speaks, so that
-who is recognised there is recognised by room and microphone. Five of a person's 20 sentences are recognised
-with some of the other 15, four times, so that each is recognised once. Half of the people are enrolled and
-the others are unknown speakers, and then the reverse.
+microphone (6 dB an octave more treble); noise at 10 dB, other noises for the background than for the test
+people; and the pauses alone, in which nobody speaks, so that only room and microphone tell people apart. A
+person's 20 sentences are divided into four parts; each is recognised after some of the other 15 were
+enrolled. Half of the people are enrolled and the others are unknown speakers, and then the reverse.
 """
 
 import zlib
@@ -48,7 +48,7 @@ from ia3_speech.training.augmentation import Augmentation, read_waves
 SECONDS = (1, 2, 3, 5)
 CHANNELS = ("telephone", "microphone", "noise", "pauses")
 TRAINED_OVER = ("telephone", "noise", "microphone")  # beside clean speech, of a background
-PER_PERSON = 20  # sentences of a person of the background
+PER_PERSON, FEWEST = 20, 4  # sentences of a person of the background
 COUNTS, COUNT = (2, 3, 5, 10, 15), 10  # enrolled sentences of a person; in the other tables
 SIZES = (2, 4, 10)  # people who are enrolled together, beside half of all
 PARTS = 4
@@ -98,6 +98,12 @@ def other_microphone(wave: np.ndarray) -> np.ndarray:
     return (tilted * (wave.std() / max(tilted.std(), 1e-9))).astype(np.float32)
 
 
+def noisy(noises: list) -> Change:
+    """Noise at SNR."""
+    noise = Augmentation((SNR, SNR), noises)
+    return lambda wave, id: noise.apply(wave, np.random.default_rng(zlib.crc32(id.encode())))
+
+
 def pauses(wave: np.ndarray) -> np.ndarray:
     """What is outside of the speech, by its level; empty if that is too short."""
     silent = np.ones(len(wave), bool)
@@ -123,38 +129,38 @@ def measure(file: Path, utterances: list[Utterance], base: Base, change: Change)
 
 def measure_all(options: Options) -> None:
     """Stage 1."""
-    noise = Augmentation((SNR, SNR), read_waves("noises", options.noises) if options.noises else [])
     changes: dict[str, Change] = {
         "clean": lambda wave, _: wave,
         "telephone": lambda wave, _: telephone(wave),
-        "noise": lambda wave, id: noise.apply(wave, np.random.default_rng(zlib.crc32(id.encode()))),
         "microphone": lambda wave, _: other_microphone(wave),
         "pauses": lambda wave, _: pauses(wave),
     }
-    if not noise.noises:
-        del changes["noise"]
+    noises = read_waves("noises", options.noises) if options.noises else []
+    noise_of = {"test": noises[::2], "background": noises[1::2]}
     sets = {name: [*speechocean762.read_set(options.corpus, name, [])] for name in ("train", "test")}
     sets["general"] = read_corpus(options.general, False)
     sets["background"] = of_many_people(options.background)
     if options.size == "small":
         sets = {name: utterances[:SMALL] for name, utterances in sets.items()}
     base = load_base("mini")
-    for channel, change in changes.items():
+    for channel in [*changes, *["noise"] * bool(noises)]:
         chosen = sets if channel == "clean" else {"test": sets["test"]}
         if channel in TRAINED_OVER:
             chosen["background"] = sets["background"][::PARTS]  # are enough
         for name, utterances in chosen.items():
             if not (file := options.out / f"{name}_{channel}.npz").exists():
+                change = noisy(noise_of[name]) if channel == "noise" else changes[channel]
                 measure(file, utterances, base, change)
 
 
 def of_many_people(folders: str) -> list[Utterance]:
-    """PER_PERSON utterances, or fewer, of each person in folders."""
+    """FEWEST to PER_PERSON utterances of each person in folders, without people who have fewer."""
     by_speaker: dict[str, list[Utterance]] = {}
     for folder in folders.split():
         for utterance in read_corpus(Path(folder), False):
             by_speaker.setdefault(utterance.speaker, []).append(utterance)
-    return [u for spoken in by_speaker.values() for u in evenly_spaced(spoken, PER_PERSON)]
+    enough = [spoken for spoken in by_speaker.values() if len(spoken) >= FEWEST]
+    return [u for spoken in enough for u in evenly_spaced(spoken, PER_PERSON)]
 
 
 # ---- who is recognised
