@@ -65,7 +65,7 @@ def command(run: Callable | dict[str, Callable], argv: list[str] | None = None) 
     # Messages go to stderr, so that stdout has only results; messages of other packages only if they warn.
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("ia3_speech").setLevel(logging.INFO)
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # our errors explain that it is unreachable
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # our errors explain that the Hub is unreachable
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     atexit.register(gc.freeze)  # Python's last collections would walk torch and Transformers for a second
