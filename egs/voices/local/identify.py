@@ -99,7 +99,7 @@ def other_microphone(wave: np.ndarray) -> np.ndarray:
 
 
 def noisy(noises: list) -> Change:
-    """Noise at SNR."""
+    """One of the noises, chosen by the utterance's id, at SNR."""
     noise = Augmentation((SNR, SNR), noises)
     return lambda wave, id: noise.apply(wave, np.random.default_rng(zlib.crc32(id.encode())))
 
