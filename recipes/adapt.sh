@@ -89,10 +89,8 @@ adapt() {
 
 # train_seeds SYSTEM N OPTION…: train a system with seeds 1 to N.
 train_seeds() {
-  local start=$init_adapter
-  ! is_few || start=${start:-nearest}
   step "stage 5, train $1, seeds 1 to $2" $train_cmd JOB=1:"$2" "$exp/log/train_${1//\//_}_seedJOB.log" \
-    $train "${@:3}" ${start:+--init-adapter "$start"} --out "$exp/$1_seedJOB" --seed JOB
+    $train "${@:3}" ${init_adapter:+--init-adapter "$init_adapter"} --out "$exp/$1_seedJOB" --seed JOB
 }
 
 # Stages 7 to 9, for the adapter in $selected.

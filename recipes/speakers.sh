@@ -39,7 +39,7 @@ adapt_speakers() {
     for start in $starts; do
       for variant in $systems; do
         kinds+=" from_${start}_k$n${variant#from}"
-        kind_opts[${kinds##* }]="--config $adapt_config --init-adapter $([[ $start == base ]] && echo none || echo "$init_adapter")
+        kind_opts[${kinds##* }]="--config $adapt_config $([[ $start == base ]] || echo "--init-adapter $init_adapter")
           ${grid_opts[$variant]} --k $n"
       done
     done

@@ -52,11 +52,6 @@ GATE_REVEALS = (
     "the base's front end makes of {}, over time: how lines, rooms and voices sound on average. No word or "
     "utterance can be told from it; a voice can, where all are of one person, and if a recording is alike."
 )
-PEOPLE = (
-    "This adapter is the mean of the adapters of {} people, who agreed to it. No voice can be heard from it. "
-    "Whoever has the adapters of all but one of them can compute the remaining adapter, and whoever has a "
-    "person's adapter can guess whether that person is among them, the surer the fewer they are."
-)
 
 
 def adapter_labels(record: Mapping[str, Any]) -> dict[str, str]:
@@ -182,13 +177,12 @@ def model_card(
         name: the adapter's name, or its id on the Hub; None: the title is made of its labels.
         peft: PEFT can load these files.
     """
-    gate, people = record.get("gate"), (record.get("training") or {}).get("people")
+    gate = record.get("gate")
     reveals = IDENTIFIES if may_identify(record) else GATE_REVEALS
     parts = [
         f"# {markdown_text(name or card_title(record))}",
         introduction(counts, record),
         f"> **Data about a person.** {BIOMETRIC}" if is_biometric(record) else "",
-        f"> **Data about people.** {PEOPLE.format(people)}" if is_number(people) else "",
         fact_table(record, counts),
         f"## Scores\n\n{score_table(record)}{score_notes(record)}",
         f"## Use\n\n{usage_section(record, name, peft)}",

@@ -27,7 +27,6 @@ from ia3_speech.adapters.record import Adapter, Metadata, read_metadata
 from ia3_speech.adapters.spec import AdapterSpec, parse_sum
 from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.errors import AdapterError, BaseError
-from ia3_speech.formatting import plural
 from ia3_speech.model.architectures import IA3Config, format_layers
 from ia3_speech.model.attach import check_liveness, detach, insert_vectors, trainable
 from ia3_speech.model.base import Base, load_base
@@ -35,8 +34,6 @@ from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.ia3 import layers_of, target_modules, vector_size
 
 logger = logging.getLogger(__name__)
-
-MIN_PEOPLE = 3  # of a common adapter
 
 Head = Mapping[str, torch.Tensor]  # a head's parameters by their names
 
@@ -113,26 +110,13 @@ def read_sum(model: nn.Module, spec: AdapterSpec) -> Adapter:
     return combine(model, adapters, [term.weight for term in spec.terms], name=str(spec), training=training)
 
 
-def save_sum(
-    spec: AdapterSpec, folder: Path, *, base: str | Path | None = None, consent: bool = False
-) -> Adapter:
+def save_sum(spec: AdapterSpec, folder: Path, *, base: str | Path | None = None) -> Adapter:
     """Write the sum of the terms as an adapter's folder; returns the adapter. Raises as `base_of`,
-    `read_sum`; with `consent` also AdapterError for fewer than MIN_PEOPLE speakers, who agreed to an adapter
-    that is no single person's."""
+    `read_sum`."""
     model = base_of(spec, base).model
     adapter = read_sum(model, spec)
     if adapter.metadata is None:  # a single term, which another tool wrote
         adapter = replace(adapter, metadata=combine_metadata(model, [adapter], adapter.config, {}))
-    if consent:
-        people = {*adapter.metadata.labels.pop("speaker", "").split("+")} - {""}
-        if len(people) < MIN_PEOPLE:
-            raise AdapterError(
-                f"{spec}: is of {plural(len(people), 'speaker')}; a common adapter needs {MIN_PEOPLE}, since "
-                f"each of two could compute the other's (`consent`)"
-            )
-        records = [record.training for term in spec.terms if (record := read_metadata(term.folder))]
-        learnt = {key: [*{v for r in records for v in r.get(key, ())}] for key in ("trained_on", "audio")}
-        adapter.metadata.training = {"people": len(people)} | learnt  # no names
     write_adapter(model, adapter, folder)
     return adapter
 

@@ -62,7 +62,6 @@ class Training(TypedDict, total=False):
     data: str | None  # the data directory; `dataset`: its name, of an adapter from another machine
     dataset: str
     trained_on: list[str]  # utterances
-    audio: list[str]  # digests of their audio
     corrections: dict[str, int]  # utterance → CRC-32 of its text
     classes: list[str]
 

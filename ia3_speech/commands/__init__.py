@@ -31,7 +31,7 @@ COMMANDS = {
     "adapters": "list, show, register, combine, export, push and pull adapters",
     "export": "export a base as an ONNX graph with every vector as an input, or with an adapter merged",
     "corrections": "store corrected texts of recordings, and improve an adapter with them",
-    "voices": "list, show, export, migrate and delete the stored voices of people",
+    "voices": "list, show, export and delete the stored voices of people",
     "datadir": "check, repair, cut and divide Kaldi data directories",
     "speakers": "train an adapter for each speaker of a data directory",
     "report": "write an HTML page on a scored decode directory",

@@ -10,7 +10,6 @@
     ia3-speech adapters combine A:0.7+B --name C       write a sum of adapters as an adapter
     ia3-speech adapters combine --average A B --name C write their mean
     ia3-speech adapters export speaker42 --out FOLDER  write its base with the adapter merged
-    ia3-speech adapters migrate speaker42 --base NEW --data DIR --out exp/NAME    train it on another base
 
 The registry is `$IA3_SPEECH_HOME/adapters`; without that variable, the platform's folder for user data.
 """
@@ -32,7 +31,6 @@ from ia3_speech.errors import AdapterError, UserError
 from ia3_speech.formatting import in_columns, plural
 from ia3_speech.model.location import base_folder
 from ia3_speech.search import SearchOptions
-from ia3_speech.unsupervised.options import MigrationOptions
 
 COLUMNS = ("name", "base", "placements", "parameters", "labels")  # of `list`
 
@@ -274,7 +272,6 @@ def combine(
     name: str | None = None,
     base: str | None = None,
     average: bool = False,
-    consent: bool = False,
     force: bool = False,
 ) -> None:
     """Write the sum of adapters as an adapter, into a folder or into the registry.
@@ -288,8 +285,6 @@ def combine(
         name: register it under this name
         base: mini, a folder or a hub id (default: the base that the adapters record)
         average: give every adapter the same weight, 1 divided by their number
-        consent: with --average, confirm that the people whose adapters these are agree to a common adapter:
-            it has no label of a speaker, so that auto and nearest (training) may choose it
         force: replace an older adapter
     """
     terms = [term for word in adapters for term in parse_sum(word).terms]
@@ -297,8 +292,6 @@ def combine(
         if weighted := [term for term in terms if term.weight != 1]:
             raise AdapterError(f"--average sets the weights (leave out that of {weighted[0]})")
         terms = [replace(term, name=short_name(term), weight=1 / len(terms)) for term in terms]
-    if consent and not average:
-        raise UserError("--consent is for a mean of several people's adapters: it needs --average")
     spec = AdapterSpec(tuple(terms))
     if (out is None) == (name is None):
         raise UserError("say where to write it: --out FOLDER, or --name NAME to register it")
@@ -311,7 +304,7 @@ def combine(
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = out or Path(temporary) / "adapter"
-        adapter = save_sum(spec, folder, base=base, consent=consent)
+        adapter = save_sum(spec, folder, base=base)
         if average and all((term.folder / GATE).is_file() for term in terms):
             merge_gates(folder, spec.folders, name)
         target = out or registry.register(folder, name, force=force)
@@ -350,43 +343,5 @@ def export(
         print(f"without the base's language model: transcribe with --lm {folder / 'lm.arpa.gz'}")
 
 
-def migrate(adapter: str, options: MigrationOptions) -> None:
-    """Train an adapter again on another base, from speech without texts.
-
-    The old base with the adapter, and with its language model and hot words, recognises the speech, and the
-    new base trains on these texts. The old adapter stays in use. The texts stay in OUT/labels.
-
-    Args:
-        adapter: a registered name, or an adapter's folder
-    """
-    folder, out, name = registry.resolve_adapter(adapter), options.out, options.name
-    if name:
-        registry.check_name(name)
-    from ia3_speech.commands.train import add_guard_of_training
-    from ia3_speech.data.kaldi import read_data_directory
-    from ia3_speech.unsupervised.migration import Migration
-
-    if not options.data:
-        hint = "which is not of the adapter's kind"
-        print(f"warning: without --data it learns from read speech of other people, {hint}", file=sys.stderr)
-    migration, guard = Migration.prepare(folder, options), None
-    inputs = migration.inputs()
-    if not inputs.is_current(out, options.force, resume=True):
-        migration.run()
-        if options.data:
-            dev = read_data_directory(migration.training.dev, spk_sort=False, allow_pipes=options.allow_pipes)
-            guard = add_guard_of_training(migration.training, dev)
-        inputs.record(out)
-    fault, sentences = migration.report(adapter)
-    print(*sentences, *filter(None, [guard]), sep="\n")
-    if name and fault:
-        print(f"{name}: is not registered: {fault}")
-    elif name:
-        search, lost = migration.search_files()
-        if lost:
-            print(f"without {', '.join(lost)} of {adapter}: {options.base} takes no language model")
-        check_and_register(out / "adapter", name, search, keep=True)
-
-
-NAMED = (show, register, remove, card, gate, push, pull, combine, export, migrate)
+NAMED = (show, register, remove, card, gate, push, pull, combine, export)
 SUB_COMMANDS = {"list": list_} | {run.__name__: run for run in NAMED}

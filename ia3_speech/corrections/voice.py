@@ -11,7 +11,6 @@ import threading
 import zlib
 from collections import Counter
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -32,7 +31,7 @@ from ia3_speech.errors import TrainingError, UserError
 from ia3_speech.formatting import plural
 from ia3_speech.model.location import HELD_OUT_SPEECH
 from ia3_speech.scoring.alignment import align, count_errors
-from ia3_speech.training.config import NEAREST, TrainingOptions, is_nearest
+from ia3_speech.training.config import TrainingOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,10 +71,7 @@ def write_store(name: str, utterances: Sequence[Utterance]) -> None:
     """Replace the corrections of an adapter, and delete the recordings without a correction."""
     with REPLACING:
         if not utterances:
-            for folder in ("data", "audio"):
-                shutil.rmtree(store_of(name) / folder, ignore_errors=True)
-            with suppress(OSError):  # it may hold texts without recordings
-                store_of(name).rmdir()
+            shutil.rmtree(store_of(name))
             return
         write_data_directory(store_of(name) / "data", utterances)
     ids = {utterance.id for utterance in utterances}
@@ -138,8 +134,6 @@ def delete_recordings(name: str, ids: Collection[str] = ()) -> tuple[int, int]:
         left = [utterance for utterance in corrections if ids and utterance.id not in ids]
         if store_of(name).exists():
             write_store(name, left)
-        if not ids:
-            shutil.rmtree(store_of(name), ignore_errors=True)
     return len(corrections) - len(left), len(left)
 
 
@@ -194,7 +188,7 @@ class Learnt:
 
 
 def learn_voice(
-    name: str, base: str | None = None, start: str | None = NEAREST, epochs: int | None = None
+    name: str, base: str | None = None, start: str | None = None, epochs: int | None = None
 ) -> Learnt:
     """Adapt again to all recordings of a name (see `ia3-speech corrections learn --help`). If no adapter has
     the name, the first adapter is registered if it makes fewer errors than the base. An adapter of another
@@ -202,13 +196,12 @@ def learn_voice(
 
     Args:
         base: the base to adapt; None: the adapter's base, mini for a new adapter.
-        start: a start of training beside the base: an adapter, whose language model and hot words a new
-            adapter gets, or the nearest.
+        start: a registered adapter from which the folds may start (see training/starts.py), and whose
+            language model and hot words a new adapter gets; None: training starts from the base.
         epochs: of training; None: as in the recipes.
     """
     adapter = registered(name) if registry.is_registered(name) else None
-    if start and not is_nearest(start):
-        start = str(registered(start))  # as a name, the working directory would be searched first
+    start_folder = registered(start) if start else None
     with only_writer(name), interrupted_by_removal(name):
         corrections, work = read_store(name), store_of(name) / "work"
         moves = adapter is not None and is_of_another_base(adapter, base)
@@ -219,7 +212,9 @@ def learn_voice(
             known = trained_on_without(corrections, adapter) if adapter else []
             write_data_directory(work / "data", [*known, *corrections])
             labels = adapter_labels(record.read_record(adapter)) if adapter else {"speaker": name}
-            changes = {"init_adapter": start, "labels": labels} | ({"epochs": epochs} if epochs else {})
+            changes = {"labels": labels} | ({"epochs": epochs} if epochs else {})
+            if start_folder:  # by its name, the working directory would be searched first
+                changes["init_adapter"] = str(start_folder)
             base = base or (adapter and record.recorded_base(adapter)) or "mini"
             options = few_options(base, work / "data", work / "exp", **changes)
             learnt = train_and_compare(None if moves else adapter, options, new)
@@ -233,7 +228,7 @@ def learn_voice(
 
                 add_gate(work / "exp/adapter", load_base(base), corrections, name, identify=True)
             missed = learnt.summary["missed"]
-            earlier = register_learnt(name, work / "exp/adapter", corrections, missed, start)
+            earlier = register_learnt(name, work / "exp/adapter", corrections, missed, start_folder)
             return replace(learnt, earlier=earlier)
         except TrainingError as error:
             raise TrainingError(str(error).replace(str(work / "data"), name)) from error
@@ -284,8 +279,7 @@ def few_options(base: str, data: Path, out: Path, **changes: Any) -> TrainingOpt
 def trained_on_without(corrections: Sequence[Utterance], adapter: Path) -> list[Utterance]:
     """The training data of an adapter, if they still exist, without the corrected recordings."""
     if (data := registry.training_data(adapter)) is None:
-        print("the adapter's training data are not here: the new one learns from the corrections alone (if "
-              "version 0.1.0 registered the adapter, remove it and register it again)")  # fmt: skip
+        print("the adapter's training data are not here: the new one learns from the corrections alone")
         return []
     digests, bad = {utterance.id[-DIGEST:] for utterance in corrections}, []
     known = read_data_directory(data, wav=False, spk_sort=False)
@@ -313,10 +307,12 @@ def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[s
             "person's: corrections remove)", ", ".join(unlike)
         )  # fmt: skip
     examples = read_examples(options.train, base, options, [1.0], lambda u: u.recording in new)
-    earlier = adapter or start_folder(options.init_adapter)
+    earlier = adapter or (Path(options.init_adapter) if options.init_adapter else None)
     cache = prepare(base, options, earlier and str(earlier))
     before = sum(measure.errors for measure in measure_all(cache, examples, options.normalize))
     summary = train_on_few(options) | {"unlike": unlike}
+    if start := summary.get("init_adapter"):
+        summary["init_adapter"] = Path(start).name
     files = (options.out / "folds").glob("*/task.json")
     texts = {id: text for file in files for id, text in record.read_json(file)["texts"].items()}
     pairs = [(example.utterance.text or "", texts[example.utterance.id]) for example in examples]
@@ -341,11 +337,6 @@ def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[s
     return Learnt(is_better, comparison, summary)
 
 
-def start_folder(start: str | None) -> Path | None:
-    """The folder of the adapter to start from; None if the base or the nearest is the start."""
-    return Path(start) if start and not is_nearest(start) else None
-
-
 def missed_terms(utterances: Sequence[Sequence[Sequence[str]]]) -> list[str]:
     """Long words in several references of `utterances`, (reference, hypothesis), correct in no hypothesis."""
     counts = Counter(word for reference, _ in utterances for word in {*reference})
@@ -366,19 +357,22 @@ def new_hotwords(adapter: Path | None, missed: Sequence[str], base: "Base") -> l
 
 
 def register_learnt(
-    name: str, adapter: Path, corrections: Sequence[Utterance], missed: Sequence[str], start: str | None
+    name: str, adapter: Path, corrections: Sequence[Utterance], missed: Sequence[str], start: Path | None
 ) -> str | None:
-    """Register the new adapter, with missed terms as hot words. Returns the earlier adapter's new name."""
+    """Register the new adapter, with missed terms as hot words, and the language model and hot words of the
+    earlier adapter, else of the start. Returns the earlier adapter's new name."""
     earlier = registered(name) if registry.is_registered(name) else None
     metadata, data = record.read_record(adapter), earlier and registry.training_data(earlier)
     metadata["training"] |= {
         "data": data and str(data),
         "corrections": {utterance.id: checksum(utterance) for utterance in corrections},
     }
+    if path := metadata["training"].get("init_adapter"):
+        metadata["training"]["init_adapter"] = Path(path).name
     old, copied = record.read_record(earlier) if earlier else {}, [*record.SEARCH_FILES]
     if old and record.same_base(old["fingerprint"], metadata["fingerprint"]):
         copied += [record.GATE] * (not (adapter / record.GATE).exists())
-    source = earlier or start_folder(start)
+    source = earlier or start
     contents = registry.file_contents(source) if source else {}
     files = {name: content for name, content in contents.items() if name in copied}
     if record.GATE in files and "gate" in old:

@@ -4,6 +4,7 @@
       key: sk-3f9c…                     or its hash: sha256:9b74…
       adapters: [medical]               may use: names, or patterns of names; everybody may use the base
       manage: ["dr-*"]                  may use, make, replace and remove: adapters and voices of these names
+      start: medical                    the adapter from which the training of its voices starts
       admin: true                       may list the names of all voices, and delete each voice
 
 In: a YAML file, which is read again when it changes; the headers of a request. Out: a `Client`, or an error.
@@ -47,6 +48,7 @@ class Client(BaseModel, extra="forbid"):
     key: str = Field(min_length=16)
     adapters: list[str] = []
     manage: list[str] = []
+    start: str | None = None
     admin: bool = False
     _left: float | None = None  # requests that it might send at once …
     _since: float = 0.0  # … at this time

@@ -12,8 +12,7 @@ from pathlib import Path
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.card import is_biometric
-from ia3_speech.adapters.record import GATE, read_metadata, read_summary, same_base
+from ia3_speech.adapters.record import GATE, read_metadata, same_base
 from ia3_speech.adapters.spec import (
     AdapterSpec,
     Term,
@@ -27,7 +26,6 @@ from ia3_speech.errors import UserError
 from ia3_speech.serve.access import Client
 from ia3_speech.serve.errors import ApiError, bad_value, unknown_model
 from ia3_speech.session import Session
-from ia3_speech.training.config import NEAREST
 
 MAX_NAME = 256  # characters of a sum
 MAX_COMPARED = 10_000  # adapters with stored results of this comparison
@@ -90,19 +88,8 @@ class Models:
 
     def choosable(self, client: Client) -> list[Term]:
         """The adapters that `auto` chooses from for a client."""
-        return [term for term in self.selectable(client) if (term.folder / GATE).is_file()]
-
-    def selectable(self, client: Client) -> list[Term]:
-        """The adapters of `choosable_adapters` that fit the base and that the client may use."""
-        terms = (term for term in choosable_adapters() if client.may_use(term.name))
-        return [term for term in terms if self.fits(term.folder, term.stamp)]
-
-    def start(self, client: Client) -> str | None:
-        """The start of a training for a client: the best of the base and the adapters of no person that it
-        may use."""
-        terms = [term for term in self.selectable(client) if not is_biometric(read_summary(term.folder))]
-        names = [term.name for term in terms if "," not in term.name]
-        return f"{NEAREST}:{','.join(names)}" if names else None
+        terms = [term for term in choosable_adapters() if (term.folder / GATE).is_file()]
+        return [term for term in terms if client.may_use(term.name) and self.fits(term.folder, term.stamp)]
 
     def usable_aliases(self, client: Client) -> Iterator[str]:
         """The further names of models that the client may use."""

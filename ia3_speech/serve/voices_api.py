@@ -4,7 +4,6 @@
     POST /v1/voices/NAME/recordings          file, text
     POST /v1/voices/NAME/learn               a job begins; DELETE cancels it
     GET /v1/voices/NAME                      its recordings, the progress of the job, its result
-    GET /v1/voices/NAME/sentences?n=5        shipped sentences from which its recogniser would learn most
     DELETE /v1/voices/NAME[/recordings/ID]   the whole voice, also while it learns; or a single recording
 
 A new name is a new voice, which belongs to the key that began it; the name of a registered adapter collects
@@ -14,32 +13,25 @@ authorized again there: while it waited, the voice may have been deleted, and be
 
 import asyncio
 import logging
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, File, Query, Request, UploadFile
+from fastapi import APIRouter, Depends, File, Request, UploadFile
 from pydantic import BaseModel, Field
 
 from ia3_speech import atomic
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.record import read_summary
-from ia3_speech.adapters.spec import BASE_ALONE
 from ia3_speech.corrections import store, voice
 from ia3_speech.corrections.store import only_writer, voice_names, voice_record
-from ia3_speech.corrections.suggest import further_gain, shipped_sentences, suggest_sentences
 from ia3_speech.errors import UserError
 from ia3_speech.routing.gate import add_gate
 from ia3_speech.serve.access import Client
 from ia3_speech.serve.errors import ApiError, bad_value, forbidden
-from ia3_speech.serve.forms import ClientOf, FormRoute, ServerOf, decode_audio, unless_client_leaves
+from ia3_speech.serve.forms import ClientOf, FormRoute, ServerOf, decode_audio
 from ia3_speech.serve.jobs import read_job
 from ia3_speech.serve.state import Server
-from ia3_speech.training.config import NEAREST
-
-MAX_SENTENCES = 15  # of a suggestion
 
 logger = logging.getLogger(__name__)
 router = APIRouter(route_class=FormRoute)
@@ -160,30 +152,6 @@ def show_voice(name: VoiceOf, client: ClientOf) -> dict[str, Any]:
     return describe_voice(name, client)
 
 
-@router.get("/v1/voices/{name}/sentences")
-async def suggest(
-    request: Request,
-    name: VoiceOf,
-    server: ServerOf,
-    client: ClientOf,
-    n: Annotated[int, Query(ge=1, le=MAX_SENTENCES)] = 5,
-) -> dict[str, Any]:
-    """The shipped sentences from which the voice's recogniser would learn most, the best first, and the
-    estimated share of its errors that `n` more would remove."""
-    handle = request.state.resources.enter_context(server.admission())
-
-    def choose() -> dict[str, Any]:
-        spec, training = BASE_ALONE, {}
-        if registry.is_registered(name):
-            spec = server.models.select(name, client, guard=False)
-            training = read_summary(registry.adapters_dir() / name).get("training", {})
-        sentences = shipped_sentences(server.language)
-        chosen = suggest_sentences(name, sentences, server.recognizer_for(spec, handle), n)
-        return {"object": "list", "data": chosen, "gain": further_gain(training, n)}
-
-    return await unless_client_leaves(request, asyncio.to_thread(choose))
-
-
 @router.delete("/v1/voices/{name}")
 def delete_voice(name: str, server: ServerOf, client: ClientOf) -> dict[str, Any]:
     """Delete a voice, also while it learns, and the adapters that were made of it. An adapter that is older
@@ -230,10 +198,10 @@ def start_learning(
     form: Annotated[LearnForm, File()], name: VoiceOf, server: ServerOf, client: ClientOf
 ) -> dict[str, Any]:
     """Queue the training of the voice's adapter on all recordings."""
-    if form.start:
-        server.models.adapter(form.start, client)  # raises ApiError
+    if start := form.start or client.start:
+        server.models.adapter(start, client)  # raises ApiError
     with changing(name, server, client):
-        server.jobs.add(name, form.epochs, form.start or server.models.start(client))
+        server.jobs.add(name, form.epochs, start)
     return describe_voice(name, client)
 
 
@@ -249,8 +217,7 @@ def describe_voice(name: str, client: Client) -> dict[str, Any]:
     the starts that the client may not use: the job may be another key's)."""
     stored, job = voice.read_store(name), read_job(name)
     for entries, key in ((job, "start"), (job.get("result") or {}, "init_adapter")):
-        terms = re.split("[+,]", str(entries.get(key) or "").removeprefix(f"{NEAREST}:"))
-        if not all(client.may_use(term.partition(":")[0]) for term in terms if term):
+        if entries.get(key) and not client.may_use(entries[key]):
             entries[key] = None
     items = [{"id": u.id, "text": u.text, "seconds": round(u.duration, 2)} for u in stored]
     record = {"name": name, "object": "voice", "recordings": len(items), "items": items}

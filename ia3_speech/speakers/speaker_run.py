@@ -29,11 +29,11 @@ from ia3_speech.errors import UserError
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.speakers.options import SpeakerOptions
 from ia3_speech.training import cross_validation
-from ia3_speech.training.config import is_nearest, to_yaml
+from ia3_speech.training.config import to_yaml
 from ia3_speech.training.cross_validation import Adaptation, FoldResult
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import FeatureCache
-from ia3_speech.training.multi_adapter import load_vectors, measure_all
+from ia3_speech.training.multi_adapter import load_vectors
 from ia3_speech.training.replay import Replayed, read_replay
 from ia3_speech.training.run import run_lock, run_record
 from ia3_speech.training.starts import (
@@ -56,7 +56,7 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
     Returns:
         The contents of train.json: adapters, speakers, utterances (the median of an adapter), improved
         (adapters that improved on the start), not_improved (their names, SPEAKER/FOLD), starts (start →
-        adapters), start_errors and base_errors (on held-out utterances; without nearest, both of the start),
+        adapters), start_errors and base_errors (on held-out utterances),
         trainable (parameters of an adapter), seed, precision and its reason, seconds (of all adapters),
         wall_seconds (of this run), peak_memory_bytes (of a process, or its GPU).
 
@@ -67,8 +67,7 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
     with run_lock(options.out, ("config.yaml", "train.json"), options.part):
         base = load_base(options.base, device=options.device)
         replay = read_replay(base, options)
-        chosen = is_nearest(options.init_adapter)
-        cache = prepare(base, options, None if chosen else options.init_adapter)
+        prepare(base, options, options.init_adapter)  # raises before data are read
         options = replace(options, precision=base.precision)
         data = read_data_directory(options.data, spk_sort=False, allow_pipes=options.allow_pipes)
         part, parts = part_numbers(options.part)
@@ -87,8 +86,7 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
         started = time.monotonic()
         if left:
             unlearnt = [example for adaptation in left for example in adaptation.examples]
-            measures = measure_all(cache, unlearnt, options.normalize) if chosen else []
-            tried = measures_of_starts(base, unlearnt, options, measures, options.data)
+            tried = measures_of_starts(base, unlearnt, options) if options.init_adapter else {None: {}}
             train_all(base, left, tried, options, replay)
         records = [read_json(options.out / name / "task.json") for name in names]
         summary = run_record(base, options, examples) | {
@@ -200,7 +198,7 @@ def save_speaker(
             record = fold_record(base, trained, options)
         else:
             record = trained.record(measured) | {"texts": {}}
-        if is_nearest(options.init_adapter):
+        if options.init_adapter:
             held_out = [measure.utterance for result in measured for measure in result.measures]
             record["base_errors"] = sum(tried[None][id].errors for id in held_out)
         save(base, name, start, options, record | {"seconds": round(seconds / len(names), 2)})

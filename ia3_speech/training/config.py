@@ -21,7 +21,6 @@ from ia3_speech.inputs import Inputs
 from ia3_speech.model.location import GENERAL_SPEECH, base_files, base_folder
 
 PLACEMENTS = ("key", "value", "ffn")  # by default
-NEAREST = "nearest"  # as init_adapter, without dev: see training/starts.py
 # Option → whether a value is allowed, and which values are
 LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": (lambda value: value >= 0, "0 or more"),
@@ -46,9 +45,8 @@ class SharedOptions:
     Attributes:
         base: mini, a folder, or a hub id
         init_adapter: start from this adapter (name, folder or sum), with its placements, instead of from the
-            base (none); nearest, without dev only: from the adapter, or the mean of the adapters of a kind,
-            with the lowest loss on train, if it is clearly lower than the base's (each fold chooses by the
-            other folds alone); nearest:NAME,NAME tries only these; a person's adapter is never tried
+            base; in cross-validation (`speakers`, `train` without dev) a fold starts from it only if its loss
+            on the other folds is clearly below the base's
         placements: modules that get vectors, such as key value; there are key, value, ffn, ffn_output,
             attention_output, and conv (not if several adapters are trained side by side)
         layers: all, or 0-based inclusive ranges: 0-11, or 0,4-7
@@ -132,8 +130,6 @@ class SharedOptions:
     def __post_init__(self) -> None:
         if self.replay == "none":
             object.__setattr__(self, "replay", None)
-        if self.init_adapter == "none":
-            object.__setattr__(self, "init_adapter", None)
 
     def faults(self) -> dict[str, str]:
         """Option with a wrong value → which values are allowed."""
@@ -227,16 +223,9 @@ class TrainingOptions(SharedOptions):
         wrong |= {
             name: f"{v or 'left out'} {reason}" for name, v in neutral.items() if getattr(self, name) != v
         }
-        if self.dev and is_nearest(self.init_adapter):
-            wrong["init_adapter"] = "an adapter or none (nearest, as in few.yaml, excludes `dev`)"
         if self.dev is None and "conv" in self.placements:
             wrong["placements"] = "without conv, since `dev` is not given"
         return wrong
-
-
-def is_nearest(start: str | None) -> bool:
-    """Whether a start is chosen: `nearest`, or `nearest:accent,medical`."""
-    return str(start).partition(":")[0] == NEAREST
 
 
 def check_options(options: SharedOptions) -> None:
@@ -302,6 +291,7 @@ def comparable(options: SharedOptions) -> dict[str, Any]:
     options without effect are left out too, so that an older adapter stays current."""
     without_effect = {"method": "ia3", "method_options": {}, "dropout": "base", "trust_region": 0.0}
     without_effect |= {"window": "short", "language": "en", "targets": "base"}
+    without_effect |= {"teacher_base": None, "teacher_adapter": None}
     if not options.noise:
         without_effect["noise_snr"] = options.noise_snr
     compared = {
@@ -323,8 +313,7 @@ def comparable(options: SharedOptions) -> dict[str, Any]:
 def training_inputs(options: SharedOptions, data: dict[str, Path], **more: Any) -> Inputs:
     """The inputs that decide an adapter: data directories by name, base, start, options, and `more`. Raises
     UnknownAdapter where there is no such `init_adapter`."""
-    start = None if is_nearest(options.init_adapter) else options.init_adapter
-    spec = parse_sum(start) if start else AdapterSpec()
+    spec = parse_sum(options.init_adapter) if options.init_adapter else AdapterSpec()
     folders = {"noise": options.noise, "reverb": options.reverb}
     folders["replay"] = replay_folder(options.replay) if options.replay else None
     return Inputs(

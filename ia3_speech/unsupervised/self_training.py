@@ -19,6 +19,10 @@ parts in which all words fulfil this:
 Each round labels the recordings with the adapter of the last round, the first with the start, and trains anew
 from the start. A better recogniser's greedy text is nearer to its own text with a language model: the word
 error rate between both, on held-out recordings, chooses the round.
+
+The teacher, which labels for the first round, may be another base with an adapter of its own. Then the word
+error rate against the teacher's text chooses the round: so an adapter gets to a new base without texts. (With
+synthetic text, for language models: Trans-LoRA, Wang et al. 2024, arXiv 2405.17258.)
 """
 
 import logging
@@ -29,12 +33,13 @@ from contextlib import suppress
 from dataclasses import astuple, dataclass, fields, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ia3_speech import atomic
 from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import labels_of_trained
 from ia3_speech.adapters.record import read_json
+from ia3_speech.adapters.spec import parse_sum
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.kaldi.directory import UtteranceIds
 from ia3_speech.data.recordings import find_recordings
@@ -51,6 +56,7 @@ from ia3_speech.scoring.alignment import ALIGN_TEXT, ErrorCounts, align, count_e
 from ia3_speech.search import SearchOptions
 from ia3_speech.session import load
 from ia3_speech.training.config import SharedOptions, TrainingOptions, to_yaml
+from ia3_speech.training.data import targets_of
 from ia3_speech.training.run import prepare_base, run_lock, train
 from ia3_speech.training.segmentation import known_seconds
 from ia3_speech.unsupervised.options import SelfTrainingOptions
@@ -65,6 +71,20 @@ MIN_WORD_SHARE = 0.9  # of the start's words: words missing below this share cou
 SPEEDS = 0.9, 1.1  # at which a word must be recognised again
 FEW = 50  # with fewer recordings more of them are held out, and all labels are in fit/
 BATCH_SECONDS, EPOCH_MINUTES = 20.0, 1.5  # of a round's training, which may have a minute of speech
+
+
+class Model(NamedTuple):
+    """A base, and its adapter (a name, a folder or a sum; None: none)."""
+
+    base: str
+    adapter: str | None
+
+
+def teacher_of(options: SelfTrainingOptions) -> Model | None:
+    """The teacher, unless it is `base` with `init_adapter`. Raises UnknownAdapter."""
+    if adapter := options.teacher_adapter:
+        return Model(parse_sum(adapter).base(options.teacher_base), adapter)
+    return Model(options.teacher_base, None) if options.teacher_base else None
 
 
 @dataclass(frozen=True)
@@ -92,7 +112,8 @@ class SelfTraining:
             The contents of train.json: the entries of the selected round's training, without a dev WER;
             recordings, left_out (lines on unusable recordings), selected_round (0: the start),
             start_disagreement; rounds: the utterances, words and minutes to learn from, and the disagreement,
-            a fraction (the criterion, see the module); if the start is selected, a note with the reason.
+            a fraction (the criterion, see the module); if the start is selected, a note with the reason; the
+            teacher, if it is another model.
 
         Raises:
             TrainingError, UserError: the options or the recordings can't be used, or another run is writing
@@ -105,7 +126,9 @@ class SelfTraining:
             recordings = len(utterances) + len(unread)
             if len(utterances) < MIN_RECORDINGS:  # a lecture: some of its pieces are held out
                 utterances = [*pieces(utterances, options)]
-            decoding = self.label(options.out / "hypotheses.json", utterances, options.init_adapter)
+            teacher = teacher_of(options)
+            model = teacher or Model(options.base, options.init_adapter)
+            decoding = self.label(options.out / "hypotheses.json", utterances, model)
             left_out = [*unread, *(str(fault) for fault in decoding.bad if fault.left_out)]
             for line in left_out:
                 logger.warning("%s", line)
@@ -125,18 +148,19 @@ class SelfTraining:
                 "selected_round": selected,
                 "rounds": [{name: record[name] for name in LEARNT} for record in rounds],
                 **({} if selected else {"note": note}),
+                **({"teacher": teacher._asdict()} if teacher else {}),
             }
             for name in ("dev_wer", "start_dev_wer"):  # of round1/fit
                 summary.pop(name, None)
             self.save(summary, started)
             return summary
 
-    def label(self, file: Path, utterances: Sequence[Utterance], adapter: str | None) -> Decoding:
-        """The words that the base with an adapter recognises, without confidence in those that it does not
-        recognise at each of SPEEDS too (if there is a filter)."""
-        decoding = self.decode(file, utterances, adapter, self.search)
+    def label(self, file: Path, utterances: Sequence[Utterance], model: Model) -> Decoding:
+        """The words that a model recognises, without confidence in those that it does not recognise at each
+        of SPEEDS too (if there is a filter)."""
+        decoding = self.decode(file, utterances, model, self.search)
         for speed in SPEEDS if self.options.min_confidence else ():
-            again = self.decode(file.with_suffix(f".{speed}.json"), utterances, adapter, self.search, speed)
+            again = self.decode(file.with_suffix(f".{speed}.json"), utterances, model, self.search, speed)
             decoding.words = {id: confirmed(words, again.texts[id]) for id, words in decoding.words.items()}
         return decoding
 
@@ -144,15 +168,15 @@ class SelfTraining:
         self,
         file: Path,
         utterances: Sequence[Utterance],
-        adapter: str | None,
+        model: Model,
         search: SearchOptions,
         speed: float = 1.0,
     ) -> Decoding:
-        """The hypotheses of the base with an adapter; stored in `file`, and read there if it exists."""
+        """The hypotheses of a model; stored in `file`, and read there if it exists."""
         if not file.is_file():
             options = self.options
-            model = {"adapter": adapter, "device": options.device, "precision": options.precision}
-            recognizer = load(options.base, search=search, **model).recognizer
+            computing = {"device": options.device, "precision": options.precision}
+            recognizer = load(model.base, adapter=model.adapter, search=search, **computing).recognizer
             reading = {"on_error": options.on_error, "allow_pipes": options.allow_pipes}
             decoding = decode_utterances(recognizer, utterances, with_words=True, speed=speed, **reading)
             words = {id: [astuple(word)[:4] for word in text] for id, text in decoding.words.items()}
@@ -167,14 +191,16 @@ class SelfTraining:
     ) -> tuple[list[dict[str, Any]], int, str]:
         """Train the rounds. Returns their records, the number of the best (0: the start), and why it is 0."""
         options, rounds, selected = self.options, [], 0
-        note = "in no round did greedy text come nearer to the text by beam search than at the start"
+        compared = "the teacher's text" if teacher_of(options) else "the text by beam search"
+        note = f"in no round did greedy text come nearer to {compared} than at the start"
         learnt, held_out = divide(utterances)
-        words = sum(len(decoding.texts[utterance.id].split()) for utterance in held_out)
-        maximum = load_base(options.base, device="cpu").maximum_seconds
+        base, labelled = load_base(options.base, device="cpu"), decoding
+        targets, missing = targets_of(base, options), base.vocabulary.missing
         start = best = math.inf
         for number in range(1, options.rounds + 1):
             folder = options.out / f"round{number}"
-            labels = confident_labels(learnt, decoding, options.min_confidence, maximum)
+            labels = confident_labels(learnt, decoding, options.min_confidence, base.maximum_seconds)
+            labels = [label for label in labels if not missing([targets.text(label)])]  # of another base
             if len(labels) < MIN_LABELS:
                 recognised = plural(sum(map(len, decoding.words.values())), "word")
                 note = (
@@ -195,29 +221,31 @@ class SelfTraining:
                 note = "training came no nearer to its labels (try a lower learning rate)"
                 break
             if number == 1:
-                start = best = self.disagreement(options.out, held_out, options.init_adapter, words)
+                start = best = self.disagreement(options.out, held_out, options.init_adapter, labelled)
             adapter = str(folder / "exp/adapter")
-            criterion = self.disagreement(folder, held_out, adapter, words)
+            criterion = self.disagreement(folder, held_out, adapter, labelled)
             numbers = len(labels), learnt_words, minutes, criterion
             rounds.append(summary | {"start_disagreement": start} | dict(zip(LEARNT, numbers, strict=True)))
             if criterion >= best:
                 break
             best, selected = criterion, number
             if number < options.rounds:
-                decoding = self.label(folder / "hypotheses.json", utterances, adapter)
+                decoding = self.label(folder / "hypotheses.json", utterances, Model(options.base, adapter))
         return rounds, selected, note
 
     def disagreement(
-        self, folder: Path, held_out: Sequence[Utterance], adapter: str | None, words: int
+        self, folder: Path, held_out: Sequence[Utterance], adapter: str | None, labelled: Decoding
     ) -> float:
-        """The word error rate of a recogniser's greedy text against its text by beam search. Words missing to
-        90 % of the start's number, `words`, are errors, since silence agrees with itself."""
-        greedy = self.decode(
-            folder / "held_out_greedy.json", held_out, adapter, SearchOptions("greedy")
-        ).texts
-        beam = self.decode(folder / "held_out_beam.json", held_out, adapter, self.search).texts
-        counts = [count_errors(beam[u.id].split(), greedy[u.id].split()) for u in held_out]
-        total = sum(counts, ErrorCounts())
+        """The word error rate of greedy text by the base with an adapter against its text by beam search, or
+        against the text of another teacher (`labelled`, before the first round). Words missing to 90 % of the
+        number in `labelled` are errors, since silence agrees with itself."""
+        model = Model(self.options.base, adapter)
+        greedy = self.decode(folder / "held_out_greedy.json", held_out, model, SearchOptions("greedy")).texts
+        expected = labelled.texts
+        if not teacher_of(self.options):
+            expected = self.decode(folder / "held_out_beam.json", held_out, model, self.search).texts
+        counts = [count_errors(expected[u.id].split(), greedy[u.id].split()) for u in held_out]
+        total, words = sum(counts, ErrorCounts()), sum(len(labelled.texts[u.id].split()) for u in held_out)
         missing = max(0, round(MIN_WORD_SHARE * words) - total.words)
         return (total.total + missing) / max(1, total.words + missing)
 
@@ -246,7 +274,7 @@ class SelfTraining:
             training |= {"data": str(folder / "train"), "learning_rate": options.learning_rate}
         if options.init_adapter:
             training["init_adapter"] = options.init_adapter
-        labels = labels_of_trained(options.init_adapter, {})
+        labels = labels_of_trained(options.init_adapter, labels_of_trained(options.teacher_adapter, {}))
         save_adapter(base.model, options.out / "adapter", base=base, labels=labels, training=training)
         atomic.write_text(options.out / "config.yaml", to_yaml(options))
         if (metrics := folder / "exp/metrics.jsonl").is_file():

@@ -15,9 +15,7 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import GATE, read_record, write_record
 from ia3_speech.commands import corrections as corrections
 from ia3_speech.corrections import store, voice
-from ia3_speech.corrections.suggest import choose_sentences, expected_errors, further_gain, letter_pairs
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.decoding.transcript import Word
 from ia3_speech.errors import UserError
 from ia3_speech.search import SearchOptions
 from ia3_speech.training.starts import training_utterances
@@ -164,49 +162,3 @@ def test_a_store_is_read_whole_while_it_is_replaced():
             assert len(voice.read_store("anna")) in (1, 2, 3)
     finally:
         writer.join()
-
-
-def test_edited_texts_make_hot_words_that_do_not_hurt(place, run_command):
-    run_command("corrections", "add", "anna", place / "audio/new/0.wav", "no fever")
-    result = run_command(
-        "corrections", "add", "anna", "--heard", "drugalogies today", "--meant", "drug allergies today"
-    )
-    assert result.code == 0, result.err
-    assert "hot word drug allergies, recognised as: drugalogies" in result.out
-    folder = registry.adapters_dir() / "anna"
-    assert (folder / "hotwords.txt").read_text() == "drug allergies\t\tdrugalogies\n"
-    assert (store.store_of("anna") / "meant.txt").read_text() == "drug allergies today\n"
-    (place / "heard.txt").write_text("the drug a lergies\nthe same\n")
-    (place / "meant.txt").write_text("the drug allergies\nthe größe\n")
-    files = ["--heard", place / "heard.txt", "--meant", place / "meant.txt"]
-    result = run_command("corrections", "add", "anna", *files)
-    assert result.code == 1 and "left out: größe: the base cannot write" in result.err
-    rows = "drug allergies\t\tdrugalogies\nallergies\t\ta lergies\n"
-    assert (folder / "hotwords.txt").read_text() == rows
-    (place / "meant.txt").write_text("the drug allergies\n")
-    assert "2 lines, and --meant 1 " in run_command("corrections", "add", "anna", *files).err
-    assert "what is the correction?" in run_command("corrections", "add", "anna", "--heard", "a").err
-    assert read_record(folder)["labels"] == {"speaker": "042"} and not registry.is_registered("anna@1")
-    [recording] = voice.read_store("anna")
-    assert voice.delete_recordings("anna", {recording.id}) == (1, 0)
-    assert (store.store_of("anna") / "meant.txt").exists(), "texts without recordings"
-    assert voice.delete_recordings("anna") == (0, 0) and not store.store_of("anna").exists()
-
-
-def test_the_sentences_with_expected_errors_come_first(place, run_command):
-    sure = [Word(word, 0.0, 1.0, 0.99) for word in ["the", "cat", "sat"]]
-    wrong = [Word(word, 0.0, 1.0, 0.5) for word in ["the", "ship", "set"]]
-    recorded = [("the cat sat", sure), ("three thin moths", wrong)]
-    errors = expected_errors("the cat sat", sure)
-    assert len(errors) == len(letter_pairs("the cat sat")) and max(errors) == pytest.approx(0.01)
-    assert max(expected_errors("three thin moths", wrong)) == 1 and expected_errors("a", []) == [1, 1]
-    sentences = ["a cat sat", "thin threes", "the cat sat at", "thin threes"]
-    assert choose_sentences(sentences, recorded, 9) == ["thin threes", "the cat sat at", "a cat sat"]
-    assert choose_sentences(sentences, [], 1) == ["the cat sat at"], "coverage alone"
-    gain = {"base_errors": 100, "errors": 50, "utterances": 3}
-    assert further_gain(gain, 12) == pytest.approx(0.5) and further_gain({"errors": 1}, 5) == 0
-    run_command("corrections", "add", "anna", place / "audio/new/0.wav", "no fever")
-    result = run_command("corrections", "suggest", "anna", "--n", "2")
-    assert result.code == 0 and len(result.out.splitlines()) == 2, result.err
-    assert run_command("corrections", "suggest", "bert").code == 1
-    assert "--n is 0" in run_command("corrections", "suggest", "anna", "--n", "0").err

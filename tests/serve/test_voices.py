@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from ia3_speech.corrections.suggest import choose_sentences, shipped_sentences, suggest_sentences
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import GATE, read_record, write_record
 from ia3_speech.corrections import store, voice
-from ia3_speech.corrections.suggest import choose_sentences, shipped_sentences, suggest_sentences
 from ia3_speech.serve import adapters_api
 from ia3_speech.serve.access import hash_of
 from ia3_speech.serve.jobs import STATE, Jobs, read_job

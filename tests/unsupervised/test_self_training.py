@@ -10,9 +10,10 @@ import soundfile
 import torch
 from corpus_files import contents
 from safetensors.torch import load_file
+from tiny_models import random_adapter, tiny_whisper
 
 from ia3_speech import load_adapter, load_base
-from ia3_speech.adapters.record import GATE, OWN_WEIGHTS
+from ia3_speech.adapters.record import GATE, OWN_WEIGHTS, read_record
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding.decode_directory import Decoding
@@ -122,6 +123,29 @@ def test_of_silence_noise_and_music_nothing_is_learnt(tmp_path, run_command, bas
     assert result.code == 0, result.err
     assert "adapter: the start, after 6 recordings" in result.out and "is there speech" in result.out
     assert all((t == 1).all() for t in load_file(tmp_path / "exp/adapter" / OWN_WEIGHTS).values())
+
+
+@pytest.mark.usefixtures("bad_start", "few_samples")
+@pytest.mark.parametrize("teacher", ["base", "whisper"])
+def test_another_base_learns_the_texts_of_a_teacher(place, save_base, run_command, teacher):
+    save_base(place / "new", norm="layer", seed=3, sharpness=20, **NO_DROPOUT)
+    for part in tiny_whisper():
+        part.save_pretrained(place / "whisper")
+    random_adapter(place / teacher, place / "clinic", 42, labels={"speaker": "anna"})
+    student = "whisper" if teacher == "base" else "new"
+    options = ("--teacher-adapter", place / "clinic", "--base", place / student, "--replay", "none")
+    result = self_train(run_command, place, *options)
+    assert result.code == 0, result.err
+    summary = json.loads((place / "exp/train.json").read_text())
+    assert summary["teacher"] == {"base": str(place / teacher), "adapter": str(place / "clinic")}
+    assert read_record(place / "exp/adapter")["labels"] == {"speaker": "anna"}
+    load_adapter(load_base(place / student).model, place / "exp/adapter")
+    assert not (place / "exp/held_out_beam.json").exists(), "the teacher's text is the reference"
+    assert self_train(run_command, place, *options).out == f"{place / 'exp'}: up to date\n"
+    (place / teacher).rename(place / "moved")
+    moved = (*options, "--teacher-base", place / "moved")
+    assert self_train(run_command, place, *moved, out="again").code == 0
+    assert self_train(run_command, place, *options, out="gone").code == 1
 
 
 def test_pseudo_labels_never_lie_beside_or_over_the_recordings(place, run_command):

@@ -77,7 +77,7 @@ def adapt(base: Base, utterances: list[Utterance], few: int, seed: int) -> dict[
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_data_directory(folder / "data", utterances[:few])
-        options = few_options(base.name, folder / "data", folder / "exp", init_adapter=None, seed=seed)
+        options = few_options(base.name, folder / "data", folder / "exp", seed=seed)
         summary = train_on_few(options)
         detach(base.model)
         before = errors(base, others)

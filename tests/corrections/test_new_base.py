@@ -1,10 +1,11 @@
-"""voices show, export and migrate: a voice moves to a new base only where it is better there."""
+"""corrections learn: a voice moves to a new base, or starts from an adapter; voices show and export."""
 
 import json
 from pathlib import Path
 
 import pytest
 from test_corrections import WORDY, learn_with, place  # noqa: F401
+from tiny_models import random_adapter
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import read_record, write_record
@@ -37,36 +38,35 @@ def with_errors_of_folds(errors: int) -> None:
     registration.write_text(json.dumps({**json.loads(registration.read_text()), "data": ""}))
 
 
-def test_a_voice_moves_only_to_a_base_where_it_is_better_and_once(new_base, run_command, monkeypatch):
+def test_a_voice_moves_only_to_a_base_where_it_is_better(new_base, run_command):
     with_errors_of_folds(0)
     old = registry.file_contents(registry.adapters_dir() / "anna")
-    command = ("voices", "migrate", "--base", new_base, "--all")
+    command = ("corrections", "learn", "anna", "--base", new_base)
     done = run_command(*command)
-    assert done.code == 0 and "anna: stays as it is; errors on held-out" in done.out, done.err
+    assert done.code == 0 and "anna stays as it is" in done.out, done.err
     assert "on the old base 0 of 100 words" in done.out
     assert registry.file_contents(registry.adapters_dir() / "anna") == old
-    learn_voice = voice.learn_voice
-    monkeypatch.setattr(voice, "learn_voice", None)  # the second run reads the result of the first
-    assert run_command(*command).out == done.out.splitlines(keepends=True)[-1]
-    assert run_command(*command, "--part", "2/2").out == "", "the other part has no voice"
-    monkeypatch.setattr(voice, "learn_voice", learn_voice)
 
     with_errors_of_folds(10_000)
-    voice.delete_recordings("anna", [voice.read_store("anna")[0].id])  # other recordings: it is tried again
-    with_errors_of_folds(10_000)
-    killed = learn_voice
-
-    def kill(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(voice, "learn_voice", kill)
-    assert run_command(*command).code == 130
-    assert registry.registered_names() == ["anna"], "the old voice is in use"
-    monkeypatch.setattr(voice, "learn_voice", killed)
     done = run_command(*command)
-    assert "the old adapter is anna@1" in done.out and done.code == 0, done.out + done.err
+    assert "the old one is anna@1" in done.out and done.code == 0, done.out + done.err
     assert read_record(registry.adapters_dir() / "anna")["base"] == str(new_base)
-    assert run_command(*command).out == f"anna: is of {new_base}\n"
+    assert "nothing new" in run_command(*command).err
+
+
+def test_a_voice_learns_from_a_start_that_the_folds_accept(new_base, run_command, monkeypatch):
+    """A start that the folds like is recorded by its name; its speaker stays in the record."""
+    folder, base = new_base.with_name("start"), new_base.with_name("base")
+    random_adapter(base, folder, 7, low=0.9, high=1.1, labels={"speaker": "bert"})
+    registry.register(folder, "start")
+    monkeypatch.setattr("ia3_speech.training.starts.best_start", lambda measures, _: [*measures][-1])
+    monkeypatch.setattr(voice, "MAX_OUT_OF_DOMAIN_ERRORS", 100.0)
+    done = run_command("corrections", "learn", "anna", "--init-adapter", "start")
+    assert done.code == 0 and ", from start" in done.out, done.out + done.err
+    assert "the old one is anna@1" in done.out, done.out
+    record = read_record(registry.adapters_dir() / "anna")
+    assert record["labels"] == {"speaker": "bert+042"} and record["training"]["init_adapter"] == "start"
+    assert run_command("corrections", "learn", "anna", "--init-adapter", "nobody").code == 1
 
 
 def test_what_is_stored_is_shown_and_exported(new_base, run_command, tmp_path):
