@@ -58,7 +58,6 @@ REPLACED = {
     "ia3-speech train --config whisper": "+ --epochs 1 --force --replay none",
     "ia3-speech decode --test-time": f"+ {TINY}",
     "ia3-speech self-train": f"+ {TINY} --epochs 1 --replay none",
-    "ia3-speech adapters migrate": "+ --min-confidence 0",  # of a random base
     "ia3-speech serve": "+ --help",  # `served` runs the server, and it would wait for Ctrl-C
     "ia3-speech adapters register exp/clinic clinic": "+ --force",  # it is there already
     "ia3-speech adapters register exp/clinic/adapter clinic": "+ --force",
@@ -73,8 +72,6 @@ REPLACED = {
     "ia3-speech export --format sherpa-onnx": "+ --help",  # half a minute; tests/onnx/ exports a small base
     # a minute: one point of the grid
     "ia3-speech tune-lm": "+ --lm-weights 0.5 --word-scores 0",
-    # pages before have made voices of too few recordings, which it reports and leaves as they are
-    "ia3-speech voices migrate --base mini --all": "+ --help",
     # the name has a digest of the recording
     "ia3-speech corrections remove anna one": (
         "ia3-speech corrections remove anna $(ia3-speech corrections list anna | awk 'NR == 2 {print $1}')"
