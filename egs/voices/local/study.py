@@ -4,7 +4,6 @@
 1  how often `auto` recognises who speaks (identify.py)                exp/NAME/identify
 2  the recipe speaker_adaptation: an adapter for each fold of a person, its stages 1 to 5
 3  what it gains that `auto` recognises them (who.py)                  exp/NAME/who
-4  with --new-base: the accent's adapter on another base (migrate.py)   exp/NAME/migrate
 """
 
 from dataclasses import dataclass
@@ -29,8 +28,6 @@ class Options(DecodingOptions, CorpusOptions):
     """folder of noises, for speech in noise (default: none is measured)"""
     general: Path = SHIPPED
     """speech of other people, who are unknown speakers (default: the package's)"""
-    new_base: str | None = None
-    """base, to which an adapter of the accent is migrated (default: none is)"""
 
 
 def main(options: Options) -> None:
@@ -50,12 +47,6 @@ def main(options: Options) -> None:
         data, exp = study.of_recipe("speaker_adaptation", CORPUS)
         words = ["python", here / "who.py", "--data", data / "test", "--out", study.exp / "who"]
         study.command([*words, "--adapters", exp / f"from_base_k{ENROLLED}_seed1"])
-    if study.runs(4) and options.new_base:
-        study.recipe(CORPUS, corpus, 5, seeds=1, out_of_domain="none", stage=1)
-        data, exp = study.of_recipe(CORPUS)
-        words = ["python", here / "migrate.py", "--kind", "accent", "--adapter", exp / "ia3_plus_seed1"]
-        words += ["--base", options.new_base, "--data", data, "--test", "test_adults", "--size", options.size]
-        study.command([*words, "--out", study.exp / "migrate"])
 
 
 if __name__ == "__main__":
