@@ -65,7 +65,7 @@ class Session:
         max_seconds: float | None = None,
         vad: VadMethod | None = None,
         scaling: Scaling | None = None,
-        test_time: Literal["suta", "dsuta"] | None = None,
+        test_time: Literal["suta"] | None = None,
         attached: AdapterSpec | None = None,
     ):
         from ia3_speech.adapters.bank import Bank
@@ -79,10 +79,10 @@ class Session:
         if test_time:
             from ia3_speech.unsupervised.suta import Suta
 
-            self.settings["test_time"] = Suta(test_time, self.cache)
+            self.settings["test_time"] = Suta(self.cache)
         # A changed file makes a new search or gate: the last argument holds the modification times.
         self.stored_search = lru_cache(MAX_SEARCHES)(lambda f, _: make_search(search.complete(f), base))
-        self.cached_gates = lru_cache(MAX_GATES)(lambda spec, _: gates_of(spec, base))
+        self.cached_gates: dict[tuple[AdapterSpec, tuple[int, ...]], Gates] = {}
 
     def recognizer(
         self,
@@ -202,11 +202,17 @@ class Session:
         return make_search(self.options, self.base)
 
     def gates(self, spec: AdapterSpec) -> "Gates":
-        """As `routing.router.make_gates`; read again when the file of an adapter's gate or guard has
-        changed."""
+        """As `routing.router.make_gates`, which is called again when the file of an adapter's gate or guard
+        has changed."""
+        from ia3_speech.routing.router import make_gates
+
         files = [term.folder / name for term in spec.terms for name in (GATE, GUARD)]
         stamps = tuple(file.stat().st_mtime_ns if file.is_file() else 0 for file in files)
-        return self.cached_gates(spec, stamps)
+        if (gates := self.cached_gates.get((spec, stamps))) is None:
+            if len(self.cached_gates) >= MAX_GATES:
+                self.cached_gates.clear()
+            gates = self.cached_gates[spec, stamps] = make_gates(spec, self.base)
+        return gates
 
 
 def load(
@@ -231,7 +237,7 @@ def load(
     scaling: Scaling | None = None,
     channels: Literal["mix", "split"] = "mix",
     post_process: PostProcessor | None = None,
-    test_time: Literal["suta", "dsuta"] | None = None,
+    test_time: Literal["suta"] | None = None,
 ) -> Transcriber:
     """A transcriber of a base, with an adapter or many.
 
@@ -273,10 +279,8 @@ def load(
     for name, seconds in (("batch_seconds", batch_seconds), ("max_seconds", max_seconds)):
         if seconds is not None and not seconds >= MIN_INPUT:
             raise UserError(f"`{name}` is {seconds:g}, and must be at least {MIN_INPUT:g} seconds")
-    if test_time not in (None, "suta", "dsuta"):
-        raise UserError(f"`test_time` is {test_time!r}, and must be suta or dsuta")
-    if channels == "split" and test_time == "dsuta":
-        raise UserError("`test_time=dsuta` adapts to one person, but a call has several (take suta)")
+    if test_time not in (None, "suta"):
+        raise UserError(f"`test_time` is {test_time!r}, and must be suta")
     choose_method(vad)
     files = {name: Path(file) for name, file in (("lm", lm), ("hotwords", hotwords)) if file is not None}
     search = SearchOptions(search) if isinstance(search, str) else search
@@ -322,12 +326,6 @@ def language_of(spec: AdapterSpec) -> str | None:
     records = [read_metadata(folder) for folder in spec.folders]
     languages = {record.config.get("language") for record in records if record}
     return languages.pop() if len(languages) == 1 else None
-
-
-def gates_of(spec: AdapterSpec, base: "Base") -> "Gates":
-    from ia3_speech.routing.router import make_gates
-
-    return make_gates(spec, base)
 
 
 def warn_of_unused_searches(spec: AdapterSpec, options: SearchOptions) -> None:

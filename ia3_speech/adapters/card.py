@@ -41,12 +41,6 @@ BIOMETRIC = (
     "9). Keep, share or publish it only with their explicit consent or on another ground of Article 9(2), "
     "and delete it when that ground ends."
 )
-IDENTIFIES = (
-    "The person agreed that `--adapter auto` may recognise them by their voice: `gate.safetensors` holds, "
-    "for each of {} of theirs, how much each channel of the base's front end varies over time. It holds no "
-    "word, but is a voice print. `adapters push` and downloads leave it out; `ia3-speech adapters gate NAME "
-    "--identify no` replaces it, and `ia3-speech voices remove NAME` deletes it with everything else."
-)
 GATE_REVEALS = (
     "`gate.safetensors`, by which `--adapter auto` chooses this adapter, holds mean and covariance of what "
     "the base's front end makes of {}, over time: how lines, rooms and voices sound on average. No word or "
@@ -69,11 +63,6 @@ def task_of(record: Mapping[str, Any]) -> str:
 def is_biometric(record: Mapping[str, Any]) -> bool:
     """Whether an adapter was fitted to a person: it has a label `speaker`."""
     return "speaker" in adapter_labels(record)
-
-
-def may_identify(record: Mapping[str, Any]) -> bool:
-    """Whether the person of an adapter agreed to be recognised by their voice."""
-    return (record.get("gate") or {}).get("identify") is True
 
 
 def update_card(
@@ -178,7 +167,6 @@ def model_card(
         peft: PEFT can load these files.
     """
     gate = record.get("gate")
-    reveals = IDENTIFIES if may_identify(record) else GATE_REVEALS
     parts = [
         f"# {markdown_text(name or card_title(record))}",
         introduction(counts, record),
@@ -186,7 +174,7 @@ def model_card(
         fact_table(record, counts),
         f"## Scores\n\n{score_table(record)}{score_notes(record)}",
         f"## Use\n\n{usage_section(record, name, peft)}",
-        reveals.format(plural(gate.get("utterances", 0), "utterance")) if gate else "",
+        GATE_REVEALS.format(plural(gate.get("utterances", 0), "utterance")) if gate else "",
         GENERATED,
     ]
     front = card_data(record, name, peft).to_yaml()

@@ -25,13 +25,11 @@ from ia3_speech.adapters.card import (
     base_name,
     card_of,
     is_biometric,
-    may_identify,
     set_name,
 )
 from ia3_speech.adapters.record import (
     CARD,
     FILES,
-    GATE,
     METADATA,
     OWN_WEIGHTS,
     PEFT_CONFIG,
@@ -122,8 +120,8 @@ def push(
 
 
 def copy_publishable(folder: Path, copies: Path, name: str, base: str | None = None) -> None:
-    """Copy the files of an adapter that may leave this machine, or enter it: no language model, no hot words,
-    nothing by which a person is recognised; from the record of its training only numbers and PUBLIC entries;
+    """Copy the files of an adapter that may leave this machine, or enter it: no language model, no hot words;
+    from the record of its training only numbers and PUBLIC entries;
     with the card of an adapter `name`. A second copy changes nothing. Raises AdapterError if the adapter is
     damaged."""
     record = read_record(folder) if (folder / METADATA).exists() else {"base": peft_base(folder) or ""}
@@ -134,11 +132,8 @@ def copy_publishable(folder: Path, copies: Path, name: str, base: str | None = N
         record["training"] = {key: training[key] for key in training if key in numbers or key in PUBLIC}
         if data := training.get("data"):
             record["training"]["dataset"] = set_name(data)
-    is_voice_print = may_identify(record)  # the person agreed to its use here, not elsewhere
-    if is_voice_print:
-        del record["gate"]
     for file in FILES:
-        if (folder / file).is_file() and not (file == GATE and is_voice_print):
+        if (folder / file).is_file():
             shutil.copyfile(folder / file, copies / file)
     if (copies / METADATA).exists():
         write_record(copies, record)

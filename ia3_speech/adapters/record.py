@@ -31,7 +31,6 @@ SCHEMA = 1  # of ia3_speech.json
 METADATA, OWN_WEIGHTS = "ia3_speech.json", "ia3_speech.safetensors"
 PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 CARD, GATE, GUARD = "README.md", "gate.safetensors", "guard.json"
-PEOPLE = "people.safetensors"  # in a base's folder: how people's voices differ (see `routing.people`)
 FILES = (METADATA, OWN_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS, CARD, GATE, GUARD)  # all files of an adapter
 STORED_LM, STORED_LM_WEIGHTS, STORED_HOTWORDS = "lm.arpa.gz", "lm.json", "hotwords.txt"
 SEARCH_FILES = (STORED_LM, STORED_LM_WEIGHTS, STORED_HOTWORDS)  # of its search, registered beside it
@@ -95,7 +94,6 @@ class Confidence(TypedDict):
 
 class Gate(TypedDict, total=False):
     utterances: int
-    identify: bool  # whether `auto` may recognise the person by their voice
 
 
 class Record(TypedDict, total=False):

@@ -37,7 +37,7 @@ REGISTRATION = "store.json"  # where an adapter came from, beside its files
 MAX_NAME = 64  # characters, and at most 192 bytes: with a prefix and a suffix a file system allows 255
 VERSION = re.compile(r"(@\d{1,6})+$")  # the end of an earlier adapter's name
 FORBIDDEN = '/\\:,*?"<>|'  # separators of folders and of names, and characters that Windows refuses
-RESERVED = ("auto", "auto-sum", "mini", "none")  # words that mean something else
+RESERVED = ("auto", "mini", "none")  # words that mean something else
 MAX_NEAREST = 3  # names that an error proposes
 MAX_LISTED = 20  # names that an error lists
 

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.card import is_biometric, may_identify
+from ia3_speech.adapters.card import is_biometric
 from ia3_speech.adapters.record import read_summary, recorded_base
 from ia3_speech.adapters.weights import tensor_files
 from ia3_speech.errors import AdapterError, UnknownAdapter, UserError
 
-AUTO, AUTO_SUM = "auto", "auto-sum"
+AUTO = "auto"
 CHANNEL = re.compile(r"\s*(left|right|\d+)\s*=(.*)", re.DOTALL)  # with its adapter
 HINT = "write NAME or NAME:WEIGHT between the plus signs, such as accent:0.7+medical:0.5"
 
@@ -50,7 +50,7 @@ class AdapterSpec:
     base alone."""
 
     terms: tuple[Term, ...] = ()  # of the sum; of a choice, the adapters to choose from
-    choice: Literal["auto", "auto-sum"] | None = None  # a gate chooses one term, or weights, by the audio
+    choice: Literal["auto"] | None = None  # a gate chooses one term by the audio
     all_registered: bool = False  # the choice is among all registered adapters, not among named ones
     channels: tuple[tuple[str, "AdapterSpec"], ...] = ()
     # Use the base's text where it is surer (`routing.guard`). None: where the adapter has a rule of its own
@@ -221,8 +221,8 @@ def parse_sum(
 
 
 def is_auto(adapter: str | Path | None) -> bool:
-    """Whether a gate chooses by the audio: `auto`, `auto:mandarin,medical`, `auto-sum`."""
-    return str(adapter).partition(":")[0] in (AUTO, AUTO_SUM)
+    """Whether a gate chooses by the audio: `auto`, `auto:mandarin,medical`."""
+    return str(adapter).partition(":")[0] == AUTO
 
 
 def parse_choice(
@@ -231,7 +231,7 @@ def parse_choice(
     unknown: Callable[[str, str], Exception] | None = None,
     registered: Callable[[], Iterable[Term]] | None = None,
 ) -> AdapterSpec:
-    """The spec of `auto` or `auto-sum`, perhaps with the names to choose from.
+    """The spec of `auto`, perhaps with the names to choose from.
 
     Args:
         find, unknown: as for `parse_sum`.
@@ -247,7 +247,7 @@ def parse_choice(
             raise UnknownAdapter(
                 f"{text}: no adapter to choose from is registered in {registry.adapters_dir()} "
                 f"(ia3-speech adapters register FOLDER NAME; a person's adapter is chosen only by name, "
-                f"{AUTO}:speaker42, or if they agreed: ia3-speech adapters gate NAME --identify yes)"
+                f"{AUTO}:speaker42)"
             )
         return AdapterSpec(terms, choice, all_registered=True)
     specs = [parse_sum(name.strip(), find, unknown) for name in names.split(",") if name.strip()]
@@ -257,12 +257,10 @@ def parse_choice(
 
 
 def choosable_adapters() -> list[Term]:
-    """All registered adapters except earlier versions (NAME@1), and adapters of people who did not agree to
-    be recognised by their voice."""
+    """All registered adapters except earlier versions (NAME@1) and adapters of people."""
     names = [name for name in registry.registered_names() if "@" not in name]
     terms = [term_at(name, registry.adapters_dir() / name) for name in names]
-    records = {term: read_summary(term.folder) for term in terms}
-    return [term for term, record in records.items() if not is_biometric(record) or may_identify(record)]
+    return [term for term in terms if not is_biometric(read_summary(term.folder))]
 
 
 def find_registered(name: str) -> Term | None:

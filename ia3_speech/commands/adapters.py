@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from ia3_speech.adapters import hub, registry
 from ia3_speech.adapters.card import BIOMETRIC, card_title, score_line, update_card
-from ia3_speech.adapters.record import GATE, PEOPLE, read_metadata, read_summary
+from ia3_speech.adapters.record import GATE, read_metadata, read_summary
 from ia3_speech.adapters.spec import AdapterSpec, parse_sum, short_name, term_at
 from ia3_speech.adapters.weights import format_spreads, read_weights, spreads, vectors_in
 from ia3_speech.errors import AdapterError, UserError
@@ -172,34 +172,25 @@ def card(folder: Path, name: str | None = None, score: list[Path] | None = None)
 
 
 def gate(
-    adapter: str,
-    *,
-    data: Path | None = None,
-    identify: Literal["yes", "no"] = "no",
-    base: str | None = None,
-    allow_pipes: bool = False,
+    adapter: str, *, data: Path | None = None, base: str | None = None, allow_pipes: bool = False
 ) -> None:
     """Let `--adapter auto` choose an adapter: write statistics of its speech, gate.safetensors, beside it.
 
     Args:
         adapter: a registered name, or an adapter's folder; or a base's folder, with general speech of many
-            people as DATA: auto then uses no adapter for such speech, or, with --identify yes, learns how
-            voices differ, which it needs to identify people.
+            people as DATA: auto then uses no adapter for such speech.
         data: data directory with speech that the adapter is for, best its training data; its texts are not
             read (default: the stored recordings of the voice, as corrections list shows them).
-        identify: yes: DATA is of one person, who agreed that auto identifies them by their voice; no: deletes
-            the voice print that an earlier yes has stored.
         base: mini, a folder or a hub id (default: the base that the adapter records).
         allow_pipes: run the shell commands that wav.scp holds.
     """
-    folder, identifies = Path(adapter), identify == "yes"
+    folder = Path(adapter)
     is_base = (folder / "config.json").is_file() and not registry.is_adapter(folder)
     if is_base and data is None:
         raise UserError(f"{adapter}: is a base, whose gate needs `data`, speech of many people")
     spec = AdapterSpec(() if is_base else (term_at(adapter, registry.resolve_adapter(adapter)),))
     from ia3_speech.adapters.io import check_base  # loads torch
     from ia3_speech.adapters.load import base_of
-    from ia3_speech.corrections.store import agree
     from ia3_speech.corrections.voice import read_store
     from ia3_speech.decoding.decode_directory import read_for_decoding
     from ia3_speech.routing.gate import add_gate
@@ -214,25 +205,10 @@ def gate(
         check_base(adapter, read_metadata(folder), loaded.fingerprint)
     name = registry.registered_name(folder)
     utterances = read_for_decoding(data, allow_pipes).utterances if data else read_store(name) if name else []
-    if is_base and identifies:
-        from ia3_speech.routing.people import add_background
-
-        count = add_background(folder, loaded, utterances, allow_pipes=allow_pipes)
-        print(f"{folder / PEOPLE}: of {plural(count, 'utterance')}")
-        return
-    if name and not identifies:
-        agree(name, False)  # deletes an earlier voice print, also if there are no recordings any more
     if not utterances:
         raise UserError(f"{adapter}: no recordings are stored under this name (give `data`)")
-    speakers = sorted({utterance.speaker for utterance in utterances})
-    if identifies and len(speakers) > 1:
-        raise UserError(f"`identify`: the recordings are of {', '.join(speakers[:5])}, and not of one person")
-    options = {"identify": identifies, "allow_pipes": allow_pipes}
-    count = add_gate(folder, loaded, utterances, name, **options)
-    if name and identifies:
-        agree(name, True)
-    use = ", by which auto recognises the person" * identifies
-    print(f"{folder / GATE}: of {plural(count, 'utterance')}{use}")
+    count = add_gate(folder, loaded, utterances, name, allow_pipes=allow_pipes)
+    print(f"{folder / GATE}: of {plural(count, 'utterance')}")
 
 
 def push(

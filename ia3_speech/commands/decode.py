@@ -66,8 +66,6 @@ def main(
     adapter, base = model_options.adapter, model_options.base
     if adapter and adapter_per_speaker:
         raise UserError("give either --adapter or --adapter-per-speaker, not both")
-    if part and test_time_options.test_time == "dsuta":
-        raise UserError("--part divides the utterances of a speaker, whom --test-time dsuta remembers")
     number, count = part_numbers(part)
     part = part and f"{number}/{count}"  # not 01/08
     search_options.check()

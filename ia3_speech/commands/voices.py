@@ -56,7 +56,7 @@ def show(name: str) -> None:
     Args:
         name: a voice, or an adapter.
     """
-    from ia3_speech.corrections.store import agreed, voice_record
+    from ia3_speech.corrections.store import voice_record
     from ia3_speech.corrections.voice import read_store
 
     rows, record, stored = [], voice_record(name), read_store(name)
@@ -76,8 +76,6 @@ def show(name: str) -> None:
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         rows.append((title, f"{size / 1e6:.2f} MB", fact, str(folder)))
     print(*in_columns(rows, left=(0, 2, 3)), sep="\n")
-    may = "may recognise this person by their voice" if agreed(name) else "does not recognise this person"
-    print(f"auto {may}")
 
 
 def export(name: str, *, out: Path) -> None:

@@ -18,8 +18,7 @@ from typing import Any, NamedTuple
 
 from ia3_speech import atomic
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.card import may_identify, update_card
-from ia3_speech.adapters.record import GATE, read_json, read_summary, write_record
+from ia3_speech.adapters.record import read_json, read_summary
 from ia3_speech.errors import StoreLocked, UserError
 from ia3_speech.formatting import plural
 
@@ -70,32 +69,6 @@ def versions_of(name: str) -> list[str]:
 def now() -> str:
     """The time in UTC: 2026-01-31T12:00:00Z."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def agreed(name: str) -> bool:
-    """Whether the person of a voice agreed that `auto` recognises them, on the page or by `adapters gate`."""
-    by_adapter = may_identify(read_summary(registry.adapters_dir() / name))
-    return by_adapter or bool(voice_record(name).get("identify"))
-
-
-def agree(name: str, agrees: bool) -> None:
-    """Store in a voice's record whether the person agrees that `auto` recognises them. If not, delete what
-    they are recognised by, of earlier versions of the adapter too. Raises StoreLocked."""
-    with only_writer(name):
-        if record := voice_record(name):
-            atomic.write_json(voice_folder(name) / VOICE, record | {"identify": now() if agrees else None})
-        if not agrees:
-            delete_voice_prints(name)
-
-
-def delete_voice_prints(name: str) -> None:
-    with registry.without_writers():
-        for version in versions_of(name):
-            folder = registry.adapters_dir() / version
-            if may_identify(record := read_summary(folder)):
-                (folder / GATE).unlink(missing_ok=True)
-                write_record(folder, {key: value for key, value in record.items() if key != "gate"})
-                update_card(folder, version)
 
 
 def is_stored(name: str) -> bool:

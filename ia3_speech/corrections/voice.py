@@ -19,7 +19,7 @@ from ia3_speech import atomic
 from ia3_speech.adapters import record, registry
 from ia3_speech.adapters.card import adapter_labels
 from ia3_speech.cli import CONFIGURATIONS
-from ia3_speech.corrections.store import agreed, interrupted_by_removal, only_writer, store_of
+from ia3_speech.corrections.store import interrupted_by_removal, only_writer, store_of
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.directory import UtteranceIds, collapse_whitespace
@@ -180,7 +180,7 @@ class Learnt:
 
     kept: bool  # whether the new adapter is better, and therefore registered
     comparison: str  # the errors of both adapters, in words
-    # Of `few_minutes.train_on_few`, with `missed` (see `missed_terms`; without known hot words) and `unlike`
+    # Of `few_minutes.train_on_few`, with `missed` (see `missed_terms`; without known hot words)
     # (utterances that may be of another person); if there was an adapter, also `general`: the errors of both
     # on speech of other people, and its number of words
     summary: dict[str, Any]
@@ -222,11 +222,6 @@ def learn_voice(
                 learnt = compare_with_old_base(adapter, learnt, corrections, options)
             if not learnt.kept:
                 return learnt
-            if agreed(name):
-                from ia3_speech.model.base import load_base
-                from ia3_speech.routing.gate import add_gate
-
-                add_gate(work / "exp/adapter", load_base(base), corrections, name, identify=True)
             missed = learnt.summary["missed"]
             earlier = register_learnt(name, work / "exp/adapter", corrections, missed, start_folder)
             return replace(learnt, earlier=earlier)
@@ -292,7 +287,6 @@ def trained_on_without(corrections: Sequence[Utterance], adapter: Path) -> list[
 def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[str]) -> Learnt:
     """Train, and compare with the old adapter (else the start or the base), and on all with the base."""
     from ia3_speech.model.base import load_base
-    from ia3_speech.routing.people import unlike_the_others
     from ia3_speech.training.data import read_examples
     from ia3_speech.training.few_minutes import train_on_few
     from ia3_speech.training.multi_adapter import measure_all
@@ -301,16 +295,11 @@ def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[s
 
     base = load_base(options.base)
     segment_data_directory(options.train, options.train, base)  # recordings of minutes
-    if unlike := unlike_the_others(base, [*read_data_directory(options.train, spk_sort=False)]):
-        logger.warning(
-            "note: %s may come from another person or microphone than the other recordings (delete another "
-            "person's: corrections remove)", ", ".join(unlike)
-        )  # fmt: skip
     examples = read_examples(options.train, base, options, [1.0], lambda u: u.recording in new)
     earlier = adapter or (Path(options.init_adapter) if options.init_adapter else None)
     cache = prepare(base, options, earlier and str(earlier))
     before = sum(measure.errors for measure in measure_all(cache, examples, options.normalize))
-    summary = train_on_few(options) | {"unlike": unlike}
+    summary = train_on_few(options)
     if start := summary.get("init_adapter"):
         summary["init_adapter"] = Path(start).name
     files = (options.out / "folds").glob("*/task.json")

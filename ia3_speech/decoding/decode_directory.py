@@ -23,7 +23,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from itertools import chain, groupby, zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -94,15 +94,12 @@ def decode_utterances(
         for _ in load_utterances(utterances, on_error="fail", **options):
             pass
     result = Decoding({utterance.id: "" for utterance in utterances})
-    if recognizer.test_time:  # remembers a speaker
-        utterances = sorted(utterances, key=lambda utterance: utterance.speaker)
     waves = load_utterances(utterances, on_error="skip", bad=result.bad, progress=False, **options)
     with with_progress(utterances, "decoding") as bar:
-        by_speaker = groupby(waves, lambda pair: pair[0].speaker)
-        for pool in ([*pairs] for _, pairs in by_speaker) if recognizer.test_time else pools(waves):
+        for pool in pools(waves):
             rows = [adapters[utterance.id].terms for utterance, _ in pool] if adapters else None
             played = [change_speed(wave, speed) for _, wave in pool]
-            recognized = recognizer.fresh().recognize(
+            recognized = recognizer.recognize(
                 played, lambda waves, _: bar.update(waves), rows, with_words=with_words
             )
             for (utterance, wave), recognition in zip(pool, recognized, strict=True):
@@ -282,7 +279,7 @@ def decoding_record(recognizer: Recognizer, result: Decoding, data: Path) -> dic
         "base": {"name": base.name, "sha256": base.fingerprint["sha256"]},
         "adapter": adapter_record(recognizer.spec),
         **recognizer.search_record,
-        **({"test_time": recognizer.test_time.method} if recognizer.test_time else {}),
+        **({"test_time": "suta"} if recognizer.test_time else {}),
         "confidence_scaling": recognizer.scaling and vars(recognizer.scaling),
         "normalize": "none",
         "utterances": len(result.texts),

@@ -85,10 +85,6 @@ class Recognizer:
         """The adapter's name; None for the base alone."""
         return str(self.spec) or None
 
-    def fresh(self) -> "Recognizer":
-        """This recogniser without its memory of test-time adaptation, for another request or speaker."""
-        return replace(self, test_time=self.test_time.fresh()) if self.test_time else self
-
     def texts(self, waves: Sequence[np.ndarray], rows: Sequence[Row] | None = None) -> list[str]:
         """The text of each waveform; see `recognize`."""
         return [recognition.text for recognition in self.recognize(waves, rows=rows)]

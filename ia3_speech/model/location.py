@@ -17,7 +17,6 @@ NOT_LOGITS = (
     "confidence.json",
     "gate.safetensors",
     "guard.json",
-    "people.safetensors",
     BASE_CURVE,
 )
 

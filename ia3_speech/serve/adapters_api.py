@@ -132,9 +132,7 @@ def register_upload(server: Server, client: Client, name: str, form: AdapterForm
             copy_publishable(Path(sent), folder, name, base.name)
             json.dumps(registry.describe_adapter(folder), allow_nan=False)  # as in the API's answers
             if (folder / GATE).is_file():
-                speech = read_gate(folder, base.fingerprint, channels_of(base))
-                if speech.points is not None:
-                    raise UserError(f"{GATE}: nobody's consent to be recognised is known here (leave it out)")
+                read_gate(folder, base.fingerprint, channels_of(base))
             if (folder / GUARD).is_file():
                 read_rule(folder, base.fingerprint)
             with server.engine.computing:  # since `read_adapter` reads the model's modules

@@ -37,7 +37,7 @@ POLL_SECONDS = 5.0  # between searches for jobs that other servers have queued
 UNFINISHED = ("queued", "running")
 STATES = (*UNFINISHED, "done", "failed", "cancelled")
 # Of a summary, for the page
-RESULTS = ("words", "base_errors", "start_errors", "errors", "init_adapter", "general", "missed", "unlike")
+RESULTS = ("words", "base_errors", "start_errors", "errors", "init_adapter", "general", "missed")
 GRACE_SECONDS = 10.0  # for an interrupted process to delete its temporary files
 
 

@@ -139,7 +139,7 @@ async def in_thread(function: Any, *arguments: Any, **options: Any) -> Any:
 async def events_of(transcriber: Transcriber, wave: np.ndarray) -> AsyncIterator[str]:
     """A delta for each segment as soon as it is recognised, then the whole text, which is all deltas
     joined."""
-    parts = make_parts(transcriber.recognizer.fresh().stream(wave))
+    parts = make_parts(transcriber.recognizer.stream(wave))
     segments, text, between = RunningText(transcriber.post_process).segments(parts), "", ""
     try:
         while (segment := await in_thread(next, segments, None)) is not None:

@@ -14,7 +14,7 @@ authorized again there: while it waited, the voice may have been deleted, and be
 import asyncio
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,8 +25,6 @@ from ia3_speech import atomic
 from ia3_speech.adapters import registry
 from ia3_speech.corrections import store, voice
 from ia3_speech.corrections.store import only_writer, voice_names, voice_record
-from ia3_speech.errors import UserError
-from ia3_speech.routing.gate import add_gate
 from ia3_speech.serve.access import Client
 from ia3_speech.serve.errors import ApiError, bad_value, forbidden
 from ia3_speech.serve.forms import ClientOf, FormRoute, ServerOf, decode_audio
@@ -38,13 +36,11 @@ router = APIRouter(route_class=FormRoute)
 
 
 class VoiceForm(BaseModel):
-    """A new voice; `new` refuses the name of an adapter that was not made of this voice. `identify` says
-    whether the person agrees that `auto` recognises them; left out, nothing changes."""
+    """A new voice; `new` refuses the name of an adapter that was not made of this voice."""
 
     name: str
     consent: bool
     new: bool = False
-    identify: bool | None = None
 
 
 class RecordingForm(BaseModel):
@@ -114,7 +110,7 @@ def list_voices(server: ServerOf, client: ClientOf) -> dict[str, Any]:
 
 @router.post("/v1/voices", status_code=201)
 def begin_voice(form: Annotated[VoiceForm, File()], server: ServerOf, client: ClientOf) -> dict[str, Any]:
-    """Begin a voice; of an existing voice only `identify` changes."""
+    """Begin a voice; an existing voice stays as it is."""
     check_training(server)
     name = server.check_name(voice_name(form.name), client)
     if not form.consent:
@@ -130,20 +126,7 @@ def begin_voice(form: Annotated[VoiceForm, File()], server: ServerOf, client: Cl
             owner = None if server.access.file is None or is_adapter else client.name
             record = {"owner": owner, "consent": store.now(), "made": not is_adapter}
             atomic.write_json(store.voice_folder(name) / store.VOICE, record | voice_record(name))
-    if form.identify is not None:
-        with changing(name, server, client):
-            change_identification(name, server, form.identify)
     return describe_voice(name, client)
-
-
-def change_identification(name: str, server: Server, agrees: bool) -> None:
-    """Let `auto` recognise the person of a voice, or delete what they are recognised by."""
-    if agrees and registry.is_registered(name):
-        with suppress(UserError):  # too few recordings: after the next training
-            folder, recordings = registry.adapters_dir() / name, voice.read_store(name)
-            add_gate(folder, server.session.base, recordings, name, identify=True)
-    store.agree(name, agrees)
-    server.session.cached_gates.cache_clear()
 
 
 @router.get("/v1/voices/{name}")
@@ -161,7 +144,7 @@ def delete_voice(name: str, server: ServerOf, client: ClientOf) -> dict[str, Any
     logger.info("%s, by key %s", removal, client.name)
     for version in removal.adapters:
         server.engine.forget(version)
-    server.session.cached_gates.cache_clear()
+    server.session.cached_gates.clear()
     return {"id": name, "object": "voice", "deleted": True}
 
 
@@ -213,7 +196,7 @@ def cancel_learning(name: VoiceOf, server: ServerOf, client: ClientOf) -> dict[s
 
 
 def describe_voice(name: str, client: Client) -> dict[str, Any]:
-    """recordings, seconds, items (id, text, seconds), adapter, made, identify, job (of `read_job`, without
+    """recordings, seconds, items (id, text, seconds), adapter, made, job (of `read_job`, without
     the starts that the client may not use: the job may be another key's)."""
     stored, job = voice.read_store(name), read_job(name)
     for entries, key in ((job, "start"), (job.get("result") or {}, "init_adapter")):
@@ -222,5 +205,5 @@ def describe_voice(name: str, client: Client) -> dict[str, Any]:
     items = [{"id": u.id, "text": u.text, "seconds": round(u.duration, 2)} for u in stored]
     record = {"name": name, "object": "voice", "recordings": len(items), "items": items}
     record |= {"seconds": round(sum(item["seconds"] for item in items), 2), "job": job or None}
-    record |= {"adapter": registry.is_registered(name), "identify": store.agreed(name)}
+    record |= {"adapter": registry.is_registered(name)}
     return record | {"made": bool(voice_record(name).get("made"))}

@@ -1,7 +1,7 @@
 """Test-time adaptation: IA³ vectors adapt to each piece of audio before its logits are taken.
 
     load("mini", test_time="suta").transcribe("audio.wav")
-    ia3-speech transcribe --test-time dsuta --adapter mandarin calls/*.wav      the recordings of one speaker
+    ia3-speech transcribe --test-time suta --adapter mandarin audio.wav
 
 Some steps of AdamW on the vectors of a request's adapter (else ones) lower, for each piece of audio (SUTA:
 Lin et al. 2022, arXiv 2203.14222),
@@ -13,18 +13,13 @@ confusion, is the sum off the diagonal of Pᵀ P, each row scaled to a sum of 1,
 symbols (Jin et al. 2020, arXiv 1912.03699; over all frames). α and T are as published. Five steps at 1e-2
 were better for IA³ vectors than the published ten at 2e-5 for layer norms.
 
-    suta    each piece from the request's start
-    dsuta   from slow vectors, which take a step on the last five pieces whenever there are five new ones, and
-            are the start again once these have no lower loss with them (after DSUTA: Lin et al. 2024,
-            arXiv 2406.11064, whose reset compares with the statistics of the last hundred)
-
 With a language model adaptation may hurt, since the logits become too sure to be corrected (SUTA-LM, arXiv
 2506.11121). So a text is searched for after each step, and the text with the best score of the language model
 is taken. Only the request's forward passes use its vectors (`ia3.using_rows`).
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -43,7 +38,6 @@ STEPS = 5
 TEMPERATURE = 2.5  # T
 ENTROPY_WEIGHT = 0.3  # α
 LEARNING_RATE = 1e-2  # of AdamW, for IA³ vectors
-MEMORY = 5  # pieces that slow vectors are adapted to together
 START = "ones"  # in the bank, the adapter from which a request without an adapter starts
 ADAPTED = ("key", "value", "ffn", "ffn_output", "attention_output")  # its placements
 
@@ -52,20 +46,14 @@ Rows = dict[nn.Parameter, torch.Tensor]
 
 
 class Suta:
-    """Test-time adaptation, see the module. `fresh` makes another for each request and each speaker."""
+    """Adapts the vectors of each piece of audio, from the request's start."""
 
-    def __init__(self, method: Literal["suta", "dsuta"], cache: "AdapterCache"):
-        self.method, self.cache = method, cache
+    def __init__(self, cache: "AdapterCache"):
+        self.cache = cache
         if START not in cache.bank:  # of requests without an adapter
             model, config = cache.bank.base.model, IA3Config(ADAPTED)
             ones = {t: torch.ones(vector_size(model, t)) for t in target_modules(model, config)}
             cache.bank.add(START, Adapter(START, config, ones))
-        self.slow: Rows = {}  # of dsuta; empty: the request's start
-        self.memory: list[AudioPiece] = []  # the newest pieces, fewer than MEMORY
-
-    def fresh(self) -> "Suta":
-        """The same without memory."""
-        return Suta(self.method, self.cache)
 
     def logits(self, search: Search, wave: np.ndarray, terms: "Terms") -> torch.Tensor:
         """(frames, vocabulary), fp32 on the CPU, of `wave`, (samples,), which is not cut.
@@ -81,31 +69,9 @@ class Suta:
         """The logits after 0, 1, … STEPS steps; fewer if all frames are blank."""
         bank, row = self.cache.bank, self.cache.row(terms) or START
         with torch.inference_mode(False), torch.enable_grad(), bank.rows([row]):
-            given = ROWS.get() or {}
-            start = {v.l: given[v.l] for v in bank.vectors.values() if v.target.placement in ADAPTED}
-            if not self.slow.keys() <= start.keys():  # another request's adapter has replaced the modules
-                self.slow = {}
-            piece = AudioPiece(bank.base, wave)
-            candidates = adapted_logits(piece, self.slow or start)
-            if self.method == "dsuta" and len(candidates) > 1:
-                self.remember(piece, start)
-        return candidates
-
-    def remember(self, piece: "AudioPiece", start: Rows) -> None:
-        """Add a piece; at every fifth, adapt the slow vectors to the last five, or reset them."""
-        self.memory.append(piece)
-        if len(self.memory) < MEMORY:
-            return
-        pieces, self.memory = self.memory, []
-        slow, optimizer = trainable_rows(self.slow or start)
-        loss = sum(other.loss(slow) for other in pieces)
-        with torch.no_grad():
-            if self.slow and loss >= sum(other.loss(start) for other in pieces):
-                self.slow = {}
-                return
-        loss.backward()
-        optimizer.step()
-        self.slow = {vector: row.detach() for vector, row in slow.items()}
+            rows = ROWS.get() or {}
+            start = {v.l: rows[v.l] for v in bank.vectors.values() if v.target.placement in ADAPTED}
+            return adapted_logits(AudioPiece(bank.base, wave), start)
 
 
 class AudioPiece:
@@ -122,10 +88,6 @@ class AudioPiece:
         with using_rows(rows):
             logits, frames = self.base.forward([self.features], self.depth)
         return logits[0, : int(frames[0])].float()
-
-    def loss(self, rows: Rows) -> torch.Tensor:
-        """SUTA's objective with these vectors, a scalar; 0 where all frames are blank."""
-        return suta_loss(self.logits(rows), self.base.vocabulary.blank)
 
 
 def suta_loss(logits: torch.Tensor, blank: int) -> torch.Tensor:

@@ -44,8 +44,7 @@ export function startReading() {
 
 async function agree() {
   const name = $("voice-name").value.trim();
-  const identify = $("consent-identify").checked;
-  await apiJson("voices", { method: "POST", body: form({ name, consent: "true", new: "true", identify }) });
+  await apiJson("voices", { method: "POST", body: form({ name, consent: "true", new: "true" }) });
   await refresh();
   await readFor(name);
 }
