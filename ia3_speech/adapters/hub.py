@@ -30,6 +30,7 @@ from ia3_speech.adapters.card import (
 from ia3_speech.adapters.record import (
     CARD,
     FILES,
+    GATE,
     METADATA,
     OWN_WEIGHTS,
     PEFT_CONFIG,
@@ -132,8 +133,11 @@ def copy_publishable(folder: Path, copies: Path, name: str, base: str | None = N
         record["training"] = {key: training[key] for key in training if key in numbers or key in PUBLIC}
         if data := training.get("data"):
             record["training"]["dataset"] = set_name(data)
+    is_voice_print = (record.get("gate") or {}).get("identify")  # of version 0.2: it stays on its machine
+    if is_voice_print:
+        del record["gate"]
     for file in FILES:
-        if (folder / file).is_file():
+        if (folder / file).is_file() and not (file == GATE and is_voice_print):
             shutil.copyfile(folder / file, copies / file)
     if (copies / METADATA).exists():
         write_record(copies, record)

@@ -184,7 +184,6 @@ def remove_voice(name: str, *, adapter: bool = True) -> Removal:
             with suppress(registry.UnknownAdapter):  # damaged
                 registry.remove(version)
             shutil.rmtree(registry.adapters_dir() / version, ignore_errors=True)
-        delete_voice_prints(name)  # of the adapters that stay
         if name in adapters and (earlier := versions_of(name)):
             registry.rename(max(earlier, key=lambda version: (len(version), version)), name)
         files = [file for file in folder.iterdir() if file.name != VOICE]

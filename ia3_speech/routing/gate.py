@@ -85,14 +85,19 @@ def measure_speech(base: "Base", waves: Iterable[np.ndarray]) -> SpeechStatistic
     points = points_of(base, waves)
     if len(points) < 2:
         raise UserError(f"{len(points)} utterances are too few for a gate (two are needed)")
-    mean = points.mean(0)
-    return SpeechStatistics(len(points), mean, (points - mean).T @ (points - mean))
+    return speech_statistics(points)
 
 
 def points_of(base: "Base", waves: Iterable[np.ndarray]) -> np.ndarray:
     """(utterances, d): the point of each waveform."""
     cut = (wave[: MAX_SECONDS * SAMPLE_RATE] for wave in waves)
     return np.array([utterance_point(base, base.features(wave)) for wave in cut])
+
+
+def speech_statistics(points: np.ndarray) -> SpeechStatistics:
+    """The statistics of points, (utterances, d)."""
+    mean = points.mean(0)
+    return SpeechStatistics(len(points), mean, (points - mean).T @ (points - mean))
 
 
 # --- the file -----------------------------------------------------------------------------------------------

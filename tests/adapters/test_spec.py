@@ -86,9 +86,9 @@ def test_errors_name_the_term(registered, expression, message):
 
 
 def test_a_choice_and_the_base_that_is_needed(registered):
-    every, two = parse_adapter("auto"), parse_adapter("auto-sum:accent,medical")
+    every, two = parse_adapter("auto"), parse_adapter("auto:accent,medical")
     assert [term.name for term in every.terms] == ["accent", "en-gb", "medical"] and str(every) == "auto"
-    assert (two.choice, str(two)) == ("auto-sum", "auto-sum:accent,medical")
+    assert (two.choice, str(two)) == ("auto", "auto:accent,medical")
     assert every.base() == BASE_ALONE.base() == "mini" and two.base("mine") == "mine"
     assert parse_adapter(two) is two and parse_adapter(None) == BASE_ALONE and {two: 1}[two]
 

@@ -12,12 +12,10 @@ import httpx
 import pytest
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.record import GATE
 from ia3_speech.corrections import store, voice
 from ia3_speech.serve import adapters_api
-from ia3_speech.serve.access import hash_of
 from ia3_speech.serve.jobs import STATE, Jobs, read_job
-from tests.serve.conftest import FILES, SENTENCE, eventually
+from tests.serve.conftest import SENTENCE, eventually
 
 ONE, TWO, ADMIN = "key-number-one-0001", "key-number-two-0002", "key-of-the-admin-3"
 KEYS = f"""
@@ -260,46 +258,6 @@ def test_a_voice_belongs_to_its_key(serving, adapters, no_process):
         assert running.begin("bert", ONE).status_code == 403
     with serving(training=False) as running:
         assert running.begin("bert").status_code == running.send("GET", "voices/anna").status_code == 403
-
-
-def test_auto_recognises_who_agreed_and_only_for_keys_that_may_use_the_voice(
-    serving, adapters, recordings, no_process
-):
-    gate = registry.adapters_dir() / "anna" / GATE
-    with serving(keys=KEYS) as running:
-
-        def choices(key: str) -> list[str]:
-            client = running.server.access.find(hash_of(key), "")
-            return [term.name for term in running.server.models.choosable(client)]
-
-        def agree(key: str, identify: str) -> int:
-            return running.begin("anna", key, identify=identify).status_code
-
-        assert running.begin("anna", ONE).json()["identify"] is False
-        for file in recordings[:3]:
-            running.record("anna", file, key=ONE)
-        registry.register(adapters["speaker42"], "anna")
-        assert choices(ONE) == [] and not gate.exists()
-        assert agree(TWO, "true") == 403, "it is the voice of another key"
-        assert agree(ONE, "true") == 201 and gate.is_file()
-        assert running.send("GET", "voices/anna", ONE).json()["identify"] is True
-        assert running.begin("anna", ONE).json()["identify"] is True, "left out, it stays"
-        assert (choices(ONE), choices(TWO)) == (["anna"], [])
-        sent = {"file": recordings[0], "response_format": "verbose_json"}
-        answer = running.send("POST", "audio/transcriptions", ONE, model="auto", **sent)
-        assert answer.json()["gate"][0]["adapter"] == "anna"
-        assert running.send("POST", "audio/transcriptions", TWO, model="auto", **sent).status_code == 400
-        archive = running.send("GET", "adapters/anna/download", ONE).content
-        assert f"anna/{GATE}" not in zipfile.ZipFile(io.BytesIO(archive)).namelist()
-        upload = running.upload("bert", gate.parent, TWO, files=(*FILES, GATE))
-        assert upload.status_code == 201 and not (gate.parents[1] / "bert" / GATE).exists()
-        assert agree(ONE, "false") == 201 and not gate.exists() and choices(ONE) == []
-        assert agree(ONE, "true") == 201 and gate.is_file()
-        assert running.send("DELETE", "voices/anna", ONE).status_code == 200
-        assert not gate.parent.exists() and choices(ONE) == []
-
-
-# ---- jobs
 
 
 def test_damaged_files_of_one_voice_stop_no_other_and_can_be_deleted(serving, recordings, monkeypatch):

@@ -1,18 +1,14 @@
 """Test-time adaptation: its objective, that it adapts, and that it stays with its own request."""
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from math import log
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 from tiny_models import noise_waves, random_adapter
 
 from ia3_speech import load
-from ia3_speech.data.kaldi import write_data_directory
-from ia3_speech.data.utterance import Utterance
 from ia3_speech.unsupervised import suta
 from ia3_speech.unsupervised.suta import ENTROPY_WEIGHT, suta_loss
 
@@ -60,29 +56,7 @@ def test_a_request_adapts_alone_and_the_model_stays(random_base, tmp_path, monke
 
 
 def test_threads_do_not_change_results(random_base):
-    asr = load(random_base, test_time="dsuta")
+    asr = load(random_base, test_time="suta")
     alone = [asr.transcribe([wave]) for wave in WAVES[:3]]
     with ThreadPoolExecutor(3) as pool:
         assert [*pool.map(lambda wave: asr.transcribe([wave]), WAVES[:3])] == alone
-
-
-def test_decode_remembers_a_speaker_and_no_other(random_base, tmp_path, run_command):
-    utterances = []
-    for number, wave in enumerate(WAVES):
-        speaker = "bob" if number in (2, 5) else "anna"  # whose utterances are not side by side
-        soundfile.write(file := tmp_path / f"{number}.wav", wave, 16_000)
-        utterances.append(Utterance(file.stem, speaker, file.stem, str(file)))
-    texts = {}
-    for name, chosen in (("both", utterances), ("bob", [utterances[2], utterances[5]])):
-        write_data_directory(tmp_path / name, chosen)
-        options = ("--base", random_base, "--test-time", "dsuta", tmp_path / name, tmp_path / f"{name}_out")
-        result = run_command("decode", *options)
-        assert result.code == 0, result.err
-        lines = (tmp_path / f"{name}_out/hyp.ctm").read_text().splitlines()
-        assert lines == sorted(lines, key=lambda line: line.split()[0])
-        texts[name] = [line for line in lines if line.split()[0] in ("2", "5")]
-        assert json.loads((tmp_path / f"{name}_out/decode.json").read_text())["test_time"] == "dsuta"
-    assert texts["both"] == texts["bob"] != []
-    assert "up to date" in run_command("decode", *options).out
-    assert "whom --test-time dsuta remembers" in run_command("decode", "--part", "1/2", *options).err
-    assert "up to date" not in run_command("decode", *options[:3], "suta", *options[4:]).out

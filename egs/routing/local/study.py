@@ -44,7 +44,7 @@ from ia3_speech.scoring.significance import ratio, ratio_of_sums
 from ia3_speech.scoring.table import Cell, Rate, markdown_table
 from ia3_speech.training.config import replay_folder
 
-WAYS = ("auto", "auto-sum")
+WAYS = ("auto",)
 LINE, LINE_RATE = "line_", 8000
 SMALL = 12  # utterances of each kind with --size small
 
