@@ -16,7 +16,6 @@ grid=""                 # 'OPTION=A,B …': train each combination of such value
 nj=1                    # N: number of jobs that share the decoding of a set; in recipes for speakers also the adaptation
 small_opts="--epochs 2" # OPTS: training options that --size small adds
 precision=auto          # no|bf16|auto: precision of the computations in decoding; auto: bf16 if it is faster on this machine
-decode_opts=""          # OPTS: further options of decode
 score_opts=""           # OPTS: further options of score
 report_opts=""          # OPTS: further options of report, such as --embed-audio
 out_of_domain=shipped   # 'DIR DIR': other speech to test on: Kaldi directories (DIR:40: each 40th utterance) or LibriSpeech's layout; or none
@@ -315,7 +314,7 @@ name_system() {
 
 # decode_set LOG SET FOLDER OPTION…: decode $data/SET into FOLDER, in --nj parts, which are then put together there.
 decode_set() {
-  local decode="python -m ia3_speech decode --base $base ${*:4} $pipes --precision $precision $decode_opts $data/$2 $3"
+  local decode="python -m ia3_speech decode --base $base ${*:4} $pipes --precision $precision $data/$2 $3"
   [[ $nj == 1 ]] || $decode_cmd JOB=1:"$nj" "$exp/log/decode_$1.JOB.log" $decode --part "JOB/$nj"
   $decode_cmd "$exp/log/decode_$1.log" $decode
 }
