@@ -115,7 +115,9 @@ def onnx_asr_texts(_: str, base: str) -> Texts:
 
     folder = Path(tempfile.mkdtemp()) / "graph"
     words = ["--base", base, "--format", "onnx-asr", "--out", str(folder)]
-    subprocess.run([sys.executable, "-m", "ia3_speech.export", *words], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, "-m", "ia3_speech", "export", *words], check=True, stdout=subprocess.DEVNULL
+    )
     recognize = load_onnx_asr(folder)
 
     def texts(waves: list[np.ndarray], size: int) -> list[str]:

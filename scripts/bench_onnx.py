@@ -85,7 +85,7 @@ def main(
                 place = str((work or Path(temporary)) / f"{format}-{dtype}")
                 words = ["--base", base, "--format", format, "--dtype", dtype, "--out", place]
                 if not Path(place).exists():
-                    line = [sys.executable, "-m", "ia3_speech.export", *words]
+                    line = [sys.executable, "-m", "ia3_speech", "export", *words]
                     subprocess.run(line, check=True, stdout=sys.stderr)
             code = code.format(place, scripts=str(Path(__file__).parent))
             startup, inference, hypotheses = run(code, files)

@@ -237,7 +237,7 @@ def test_two_processes_train_the_same_adapter_as_a_single_process(place, tiny_mo
     train(options_of(place, "one"))
     command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
                "--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no",
-               "-m", "ia3_speech.train", "--base", place / "base", "--train", place / "train",
+               "-m", "ia3_speech", "train", "--base", place / "base", "--train", place / "train",
                "--dev", place / "dev", "--epochs", "2", "--batch-seconds", "2", "--seed", "3",
                "--out", place / "two"]  # fmt: skip
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}

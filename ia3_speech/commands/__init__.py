@@ -35,7 +35,7 @@ COMMANDS = {
     "datadir": "check, repair, cut and divide Kaldi data directories",
     "speakers": "train an adapter for each speaker of a data directory",
     "report": "write an HTML page on a scored decode directory",
-    "completion": "print a script that completes commands and flags in bash, zsh or fish",
+    "completion": "print a script that completes commands and flags in bash, zsh, fish or tcsh",
 }
 
 

@@ -1,13 +1,13 @@
 """Results of an experiment's folder: tables for people, JSON for programs.
 
-    python -m ia3_speech.results select exp/medical ia3_plus       # the seed with the median dev WER
-    python -m ia3_speech.results stale exp/medical data/medical    # systems trained on older data
-    python -m ia3_speech.results collect exp/medical               # results.json, RESULTS.md, curves
-    python -m ia3_speech.results best exp/medical/ia3_plus_seed1 test    # the best of its searches
-    python -m ia3_speech.results register exp/medical/ia3_plus_seed1/adapter medical --score SCORE_JSON
-    python -m ia3_speech.results summary exp/medical               # in a few sentences
-    python -m ia3_speech.results show exp/medical --parts training
-    python -m ia3_speech.results fill RESULTS.md                   # the numbers in a page's marked blocks
+    ia3-speech results select exp/medical ia3_plus       # the seed with the median dev WER
+    ia3-speech results stale exp/medical data/medical    # systems trained on older data
+    ia3-speech results collect exp/medical               # results.json, RESULTS.md, curves
+    ia3-speech results best exp/medical/ia3_plus_seed1 test    # the best of its searches
+    ia3-speech results register exp/medical/ia3_plus_seed1/adapter medical --score SCORE_JSON
+    ia3-speech results summary exp/medical               # in a few sentences
+    ia3-speech results show exp/medical --parts training
+    ia3-speech results fill RESULTS.md                   # the numbers in a page's marked blocks
 
 A block of a page looks like this; the text between the two lines is replaced, and the path is relative to the
 page:

@@ -7,7 +7,7 @@
 Writes exp/NAME/{config.yaml, adapter/, checkpoints/last.pt, metrics.jsonl, train.json}. The adapter is from
 the last epoch whose dev WER is within one standard error of the lowest (training/trainer.py explains the
 rule), or the start if no epoch improved on it. An interrupted run resumes from its last checkpoint and ends
-with the same adapter, on a CPU bit for bit. Several GPUs: `accelerate launch -m ia3_speech.train …`.
+with the same adapter, on a CPU bit for bit. Several GPUs: `accelerate launch -m ia3_speech train …`.
 """
 
 import logging

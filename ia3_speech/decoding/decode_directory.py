@@ -295,7 +295,7 @@ def decoding_record(recognizer: Recognizer, result: Decoding, data: Path) -> dic
     }
 
 
-def environment_record(base: "Base", module: str) -> dict[str, Any]:
+def environment_record(base: "Base", command: str) -> dict[str, Any]:
     """How the texts are scored, device, precision with its reason, command line and versions."""
     return {
         **({"scoring": base.scoring} if base.scoring != "ctc" else {}),
@@ -303,7 +303,7 @@ def environment_record(base: "Base", module: str) -> dict[str, Any]:
         "dtype": base.dtype,
         "precision": base.precision,
         "precision_reason": base.precision_reason,
-        "command": shlex.join(["python", "-m", f"ia3_speech.{module}", *sys.argv[1:]]),
+        "command": shlex.join(["ia3-speech", command, *sys.argv[1:]]),
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("ia3-speech", "torch", "transformers", "numpy")},

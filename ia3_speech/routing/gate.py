@@ -12,8 +12,8 @@ training. For other points: probabilities, the base's first.
 Each kind of speech is a Gaussian around its mean. All share a covariance, pooled from the folders (a linear
 discriminant; Fisher 1936) and shrunk towards its diagonal, since a folder may have only some twenty
 utterances. An adapter must be likelier than the base by a margin, and a point far from an adapter's speech
-never gets the adapter; a temperature makes the probabilities less certain. scripts/choose_gate.md has these
-numbers, chosen on dev.
+never gets the adapter; a temperature makes the probabilities less certain. scripts/mini/choose_gate.md has
+these numbers, chosen on dev.
 """
 
 import json

@@ -218,7 +218,7 @@ def located(word: str) -> str:
 
 def python(command: str, *words: Word) -> list[Word]:
     """The words of `ia3-speech COMMAND`."""
-    return ["python", "-m", f"ia3_speech.{command}", *words]
+    return ["python", "-m", "ia3_speech", command, *words]
 
 
 def quoted(word: str) -> str:

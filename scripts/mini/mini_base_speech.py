@@ -1,6 +1,6 @@
 """Training speech of the mini base: recordings, and sentences spoken by espeak-ng and flite, augmented.
 
-    python scripts/mini_base_speech.py --data ../shared/data --cache exp/speech --aligner ia3_speech/mini
+    python scripts/mini/mini_base_speech.py --data ../shared/data --cache exp/speech --aligner ia3_speech/mini
 
 In: `english_mix/` and `read_english/{train,more,dev}` (Kaldi directories) and sentences. Out: all recordings
 in --cache, with the starts of their words by forced alignment with an earlier base; batches, each a function

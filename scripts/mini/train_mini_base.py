@@ -1,7 +1,7 @@
 """Train the mini base: Whisper base's encoder in a plain `Wav2Vec2ForCTC`, fine-tuned with CTC on English.
 
-    python scripts/mini_base_speech.py --data ../shared/data --cache exp/speech --aligner ia3_speech/mini
-    python scripts/train_mini_base.py --data ../shared/data --cache exp/speech --out exp/mini_base
+    python scripts/mini/mini_base_speech.py --data ../shared/data --cache exp/speech --aligner ia3_speech/mini
+    python scripts/mini/train_mini_base.py --data ../shared/data --cache exp/speech --out exp/mini_base
 
 In: the recordings that `mini_base_speech.py` wrote, sentences for espeak-ng and flite, Whisper's encoder.
 Out, in --out: `best/` (the base as it ships, to be copied to ia3_speech/mini), `checkpoint.pt` (a killed run

