@@ -9,7 +9,7 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -18,13 +18,13 @@ from statistics import median
 from typing import Any, Literal
 
 import numpy as np
+import speechocean762
 import yaml
 from stages import CorpusOptions, DecodingOptions, Study, Word, located, python
 
 from ia3_speech.adapters.record import read_json
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import command
-from ia3_speech.data.corpora import speechocean762
 from ia3_speech.data.corpora.preparation import Size
 from ia3_speech.data.kaldi import read_data_directory, subset_data_directory, write_data_directory
 from ia3_speech.errors import UserError
@@ -58,6 +58,8 @@ class Options(DecodingOptions, CorpusOptions):
     three"""
     curve: str = ""
     """'1 5 20': train ia3_plus, lora_r4 and full on this many minutes of train too"""
+    replay: float = 0.0
+    """weight of replay of the shipped speech in each training; with replay the table is one of its own"""
     seeds: int = 3
     """number of seeds of each method at its best rate"""
     epochs: int = 8
@@ -71,6 +73,7 @@ class Comparison(Study):
         if options.out_of_domain == "none":
             raise UserError("`out_of_domain` none: the table shows what each method costs on other speech")
         self.methods = options.methods.split()
+        self.trained = list(dict.fromkeys(map(trained_as, self.methods)))
         self.known = dict(word.partition("=")[::2] for word in options.rates.split())
         for name, given in (("methods", self.methods), ("rates", self.known)):
             if unknown := sorted({*given} - METHODS.keys()):
@@ -82,7 +85,8 @@ class Comparison(Study):
         is_orders = (corpus / "data/speech/clean").is_dir()
         self.task = options.task or ("orders" if is_orders else "own")
         folder = re.sub(r"[^\w.-]", "_", corpus.resolve().name)  # it stands in lines of the shell
-        super().__init__(__file__, folder if self.task == "own" else self.task, options)
+        name = folder if self.task == "own" else self.task
+        super().__init__(__file__, name + f"_replay{options.replay:g}" * (options.replay > 0), options)
         self.curve = [float(word) for word in options.curve.split()]
         self.tests = [self.data / "test", self.data / "out_of_domain"]
         self.epochs, self.half = (2, 1) if self.small else (options.epochs, (options.epochs + 1) // 2)
@@ -110,7 +114,9 @@ class Comparison(Study):
         if not config.is_file():
             config = of_method["config"]
         line = python("train", "--base", located(self.options.base), "--dev", self.data / "dev")
-        line += ["--config", config, "--train", part or self.data / "train"]
+        line += ["--config", config, "--train", part or self.data / "train", *user_method(method)]
+        if self.options.replay:
+            line += ["--replay", "shipped", "--replay-weight", self.options.replay]
         line += ["--placements", *of_method["placements"]] if "placements" in of_method else []
         line += [*words, "--out", self.exp / f"{out}{jobs}", *(["--seed", "JOB"] if seeds else [])]
         print(f"train {out}", flush=True)
@@ -126,7 +132,7 @@ class Comparison(Study):
         evaluations on dev on top."""
         part, hours = self.part("timed", 1 if self.small else 3), {}
         seconds = sum(u.duration or 0.0 for u in read_data_directory(self.data / "train").utterances)
-        for method in self.methods:
+        for method in self.trained:
             self.train(f"timed/{method}", method, "--epochs", 3, part=part)
             timed = read_json(self.exp / f"timed/{method}/train.json")
             epoch = timed["seconds_per_step"] * timed["steps"] * seconds / timed["audio_seconds"]
@@ -136,7 +142,7 @@ class Comparison(Study):
 
     def train_all(self) -> None:
         """Stage 5."""
-        for method in self.methods:
+        for method in self.trained:
             if (rate := self.known.get(method)) is None:
                 dev = {}
                 for rate in METHODS[method]["rates"]:
@@ -145,12 +151,12 @@ class Comparison(Study):
                 rate = min(dev, key=dev.__getitem__)
             self.train(method, method, *at(rate, self.epochs), seeds=self.options.seeds)
 
-    def decode_all(self, system: str, tests: list[Path]) -> None:
-        """Decode and score some sets with each seed of a system."""
+    def decode_all(self, system: str, adapters: str, tests: list[Path], options: Sequence[Word]) -> None:
+        """Decode and score some sets as a system, with each seed of EXP/ADAPTERS_seedN and these options."""
         cluster = ["--cluster", "utterance"] if self.task == "orders" else []  # the speakers are unknown
         for seed, test in product(range(1, self.options.seeds + 1), tests):
-            adapter = ["--adapter", self.exp / f"{system}_seed{seed}/adapter"]
-            self.decode_and_score(system, seed, test, *cluster, decode=adapter)
+            decode = ["--adapter", self.exp / f"{adapters}_seed{seed}/adapter", *options]
+            self.decode_and_score(system, seed, test, *cluster, decode=decode)
 
     def learning_curve(self, minutes: float) -> None:
         """ia3_plus, LoRA and full on so many minutes, at the rates that were chosen on all of train. Below
@@ -164,7 +170,18 @@ class Comparison(Study):
                 rate = str(chosen.options["learning_rate"])
             out = f"curve/{method}_{minutes:g}"
             self.train(out, method, *at(rate, epochs), part=part, seeds=self.options.seeds)
-            self.decode_all(out, self.tests[:1])
+            self.decode_all(out, out, self.tests[:1], user_method(method))
+
+
+def trained_as(method: str) -> str:
+    """The method whose adapters are decoded: a guarded system has none of its own."""
+    return METHODS[method].get("guarded", method)
+
+
+def user_method(method: str) -> list[Word]:
+    """Options of train and decode for a method of local/methods.py."""
+    function = METHODS[method].get("function")
+    return ["--method", f"{HERE}/local/methods.py:{function}"] if function else []
 
 
 def at(rate: str, epochs: int) -> list[Word]:
@@ -182,17 +199,21 @@ def main(options: Options) -> None:
         study.train_all()
     if study.runs(6):
         for method in study.methods:
-            study.decode_all(method, study.tests)
+            guard = ["--guard", "on"] if "guarded" in METHODS[method] else []
+            study.decode_all(method, trained_as(method), study.tests, [*user_method(method), *guard])
     if study.runs(7):
-        for method in study.methods:
+        for method in study.trained:
             adapter, out = study.exp / f"{method}_seed1/adapter", study.exp / f"forward/{method}.json"
-            make = partial(time_forward, adapter=adapter)
-            study.once(f"time forward passes of {method}", out, [adapter], make, base=located(options.base))
+            make, given = (
+                partial(time_forward, adapter=adapter),
+                {"base": located(options.base), "method": method},
+            )
+            study.once(f"time forward passes of {method}", out, [adapter], make, **given)
         for minutes in study.curve:
             study.learning_curve(minutes)
     if study.runs(8):
         # Methods that this run leaves out were measured earlier, perhaps on another machine.
-        measured = HERE / f"measured_{study.task}.json"
+        measured = HERE / f"measured_{study.corpus_name}.json"
         earlier = measured if measured.is_file() and not study.small else None
         amounts = [f"{minutes:g}" for minutes in study.curve]
         write_tables(study.exp, [*METHODS], earlier, options.seeds, amounts)
@@ -208,7 +229,7 @@ def adults(corpus: Path, out: Path, minutes: float, size: Size) -> None:
     subset_data_directory(out / "adults", out / "train", minutes=min(minutes, whole))
 
 
-def time_forward(out: Path, adapter: Path, base: str) -> None:
+def time_forward(out: Path, adapter: Path, base: str, method: str) -> None:
     """Time a forward pass of 16 rows with one adapter, and with sixteen, relative to the base's, and write
     them to OUT, medians of ratios; null if the method can't. Sixteen adapters of IA³ are in the bank; PEFT
     computes LoRA's mixed batches by `adapter_names`, with the adapter under sixteen names."""
@@ -216,23 +237,24 @@ def time_forward(out: Path, adapter: Path, base: str) -> None:
     from benchmark import rounds
 
     from ia3_speech.adapters.bank import Bank
-    from ia3_speech.adapters.methods import load_any
+    from ia3_speech.adapters.methods import add_user_method, load_any
     from ia3_speech.adapters.record import method_of
     from ia3_speech.adapters.spec import parse_sum
     from ia3_speech.model.base import WAVEFORM, load_base
 
     rows = [np.random.default_rng(row).normal(size=SECONDS * 16_000) / 10 for row in range(BATCH)]
     waves, names = [row.astype(np.float32) for row in rows], [f"voice{row}" for row in range(BATCH)]
-    alone, adapted, method = load_base(base), load_base(base), method_of(adapter)
+    alone, adapted = load_base(base), load_base(base)
+    add_user_method(*user_method(method)[1:] or [None])
     load_any(adapted, parse_sum(str(adapter)))
     runs: dict[str, Callable[[], Any]] = {"base": lambda: alone.logits(waves)}
     runs["one"] = lambda: adapted.logits(waves)
-    if method == "ia3":
+    if method_of(adapter) == "ia3":
         bank = Bank(load_base(base))
         for name in names:
             bank.add(name, str(adapter))
         runs["sixteen"] = partial(bank.logits, waves, names)
-    elif method == "lora":
+    elif method_of(adapter) == "lora":
         import peft
 
         mixed = load_base(base)
@@ -302,24 +324,26 @@ def scored(folder: Path, set_name: str) -> Rate:
 def measured_row(exp: Path, name: str, seeds: int) -> dict[str, Any] | None:
     """A method's row of the table: the seed with the median dev WER, and the test WER of all seeds; None if
     a seed is not scored on both sets."""
-    trained = trained_systems(exp.glob(f"{name}_seed*/train.json"))
-    trained = [system for system in trained if system.name == name and system.seed <= seeds]
-    decoded = [system.folder / f"decode_greedy_{each}/score.json" for system in trained for each in SETS]
-    if not trained or not all(file.is_file() for file in decoded):
+    adapters = trained_as(name)
+    trained = trained_systems(exp.glob(f"{adapters}_seed*/train.json"))
+    trained = [system for system in trained if system.name == adapters and system.seed <= seeds]
+    decoded = {system.seed: exp / f"{name}_seed{system.seed}" for system in trained}
+    files = [folder / f"decode_greedy_{each}/score.json" for folder in decoded.values() for each in SETS]
+    if not trained or not all(file.is_file() for file in files):
         return None
     shown = median_of(trained)
-    folder, train = shown.folder, shown.train
-    test, other = (scored(folder, each) for each in SETS)
-    tried = trained_systems((exp / "rates").glob(f"{name}_rate*_seed1/train.json"))
+    folder, train, forward = shown.folder, shown.train, exp / f"forward/{name}.json"
+    test, other = (scored(decoded[shown.seed], each) for each in SETS)
+    tried = trained_systems((exp / "rates").glob(f"{adapters}_rate*_seed1/train.json"))
     failed = [system.options["learning_rate"] for system in tried if not system.train["selected_epoch"]]
     record = provenance() | read_inputs(folder)  # of when it was trained, if that is known
     return {
         "trained": train["trainable"], "bytes": train["bytes"], "peak": train["peak_memory_bytes"],
-        "step": read_json(exp / f"timed/{name}/train.json")["seconds_per_step"],
+        "step": read_json(exp / f"timed/{adapters}/train.json")["seconds_per_step"],
         "test": [test.value, *(test.bounds or ())], "other": [other.value, *(other.bounds or ())],
-        "seeds": [scored(system.folder, "test").value for system in trained],
+        "seeds": [scored(seed, "test").value for seed in decoded.values()],
         "rate": shown.options["learning_rate"], "no_gain_at": ", ".join(f"{rate:g}" for rate in failed),
-        **read_json(exp / f"forward/{name}.json"),
+        **(read_json(forward) if forward.is_file() else {"one": None, "sixteen": None}),
         "command": record["command"], "commit": record["commit"],
     }  # fmt: skip
 

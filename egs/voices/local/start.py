@@ -14,6 +14,7 @@ start that its training sentences choose (training/starts.py), which is the one 
 """
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -27,7 +28,6 @@ from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import command
 from ia3_speech.commands import adapters
 from ia3_speech.commands.speakers import main as adapt_to_speakers
-from ia3_speech.data.corpora import speechocean762
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance, load_utterances
 from ia3_speech.model.base import load_base
@@ -40,6 +40,9 @@ from ia3_speech.speakers.options import SpeakerOptions
 from ia3_speech.training.data import read_examples
 from ia3_speech.training.multi_adapter import Measure, measure_all
 from ia3_speech.training.starts import Measures, best_start, prepare
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "speechocean762/local"))
+import speechocean762
 
 FOLDS = 4
 PER_PERSON = 20  # sentences
