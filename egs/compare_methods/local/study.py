@@ -3,18 +3,17 @@
 
 1, 2  prepare and validate the data        5  choose each method's rate by dev, train its seeds
 3     time a step of each method,          6  decode and score
-      and print the hours                  7  time forward passes; the learning curve
-4     decode and score with the base       8  tables and figures
+      and print the hours                  7  time forward passes
+4     decode and score with the base       8  table and figure
 """
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from statistics import median
 from typing import Any, Literal
 
 import numpy as np
@@ -38,7 +37,7 @@ from ia3_speech.scoring.table import Rate, Table
 
 HERE = Path(__file__).resolve().parents[1]
 METHODS = yaml.load((HERE / "conf/methods.yaml").read_text("utf-8"), yaml.BaseLoader)
-OF_CURVE = ("ia3_plus", "lora_r4", "full")
+SETS = ("test", "out_of_domain")
 BATCH, SECONDS, REPEATS = 16, 4, 5  # of the forward passes
 
 
@@ -56,8 +55,6 @@ class Options(DecodingOptions, CorpusOptions):
     rates: str = ""
     """learning rates that are known, as 'full=1e-4 ia3_plus=2e-2'; for each other method dev chooses one of
     three"""
-    curve: str = ""
-    """'1 5 20': train ia3_plus, lora_r4 and full on this many minutes of train too"""
     replay: float = 0.0
     """weight of replay of the shipped speech in each training; with replay the table is one of its own"""
     seeds: int = 3
@@ -73,7 +70,6 @@ class Comparison(Study):
         if options.out_of_domain == "none":
             raise UserError("`out_of_domain` none: the table shows what each method costs on other speech")
         self.methods = options.methods.split()
-        self.trained = list(dict.fromkeys(map(trained_as, self.methods)))
         self.known = dict(word.partition("=")[::2] for word in options.rates.split())
         for name, given in (("methods", self.methods), ("rates", self.known)):
             if unknown := sorted({*given} - METHODS.keys()):
@@ -81,14 +77,13 @@ class Comparison(Study):
         for method, rate in self.known.items():
             if not rate.replace("e-", "").replace(".", "").isdecimal():
                 raise UserError(f"`rates` takes METHOD=RATE, as 'full=1e-4', not '{method}={rate}'")
+        self.trained = list(dict.fromkeys(map(trained_as, self.methods)))
         corpus = options.corpus or Path()
         is_orders = (corpus / "data/speech/clean").is_dir()
         self.task = options.task or ("orders" if is_orders else "own")
         folder = re.sub(r"[^\w.-]", "_", corpus.resolve().name)  # it stands in lines of the shell
         name = folder if self.task == "own" else self.task
         super().__init__(__file__, name + f"_replay{options.replay:g}" * (options.replay > 0), options)
-        self.curve = [float(word) for word in options.curve.split()]
-        self.tests = [self.data / "test", self.data / "out_of_domain"]
         self.epochs, self.half = (2, 1) if self.small else (options.epochs, (options.epochs + 1) // 2)
 
     def prepare_and_decode_base(self) -> None:
@@ -122,15 +117,11 @@ class Comparison(Study):
         print(f"train {out}", flush=True)
         self.job("train", f"train_{out}{jobs}.log", line, seeds)
 
-    def part(self, name: str, minutes: float) -> Path:
-        """Write this many minutes of train to DATA/NAME."""
-        self.command(python("datadir", "subset", self.data / "train", self.data / name, "--minutes", minutes))
-        return self.data / name
-
     def time_steps(self) -> None:
         """Stage 3: three epochs of three minutes with each method; print the hours that training takes,
         evaluations on dev on top."""
-        part, hours = self.part("timed", 1 if self.small else 3), {}
+        part, minutes, hours = self.data / "timed", 1 if self.small else 3, {}
+        self.command(python("datadir", "subset", self.data / "train", part, "--minutes", minutes))
         seconds = sum(u.duration or 0.0 for u in read_data_directory(self.data / "train").utterances)
         for method in self.trained:
             self.train(f"timed/{method}", method, "--epochs", 3, part=part)
@@ -151,26 +142,13 @@ class Comparison(Study):
                 rate = min(dev, key=dev.__getitem__)
             self.train(method, method, *at(rate, self.epochs), seeds=self.options.seeds)
 
-    def decode_all(self, system: str, adapters: str, tests: list[Path], options: Sequence[Word]) -> None:
-        """Decode and score some sets as a system, with each seed of EXP/ADAPTERS_seedN and these options."""
+    def decode_all(self, method: str) -> None:
+        """Decode and score both sets with each seed of a method."""
+        options = user_method(method) + (["--guard", "on"] if "guarded" in METHODS[method] else [])
         cluster = ["--cluster", "utterance"] if self.task == "orders" else []  # the speakers are unknown
-        for seed, test in product(range(1, self.options.seeds + 1), tests):
-            decode = ["--adapter", self.exp / f"{adapters}_seed{seed}/adapter", *options]
-            self.decode_and_score(system, seed, test, *cluster, decode=decode)
-
-    def learning_curve(self, minutes: float) -> None:
-        """ia3_plus, LoRA and full on so many minutes, at the rates that were chosen on all of train. Below
-        twenty minutes there are more epochs (after one minute 36 for 8), since eight would be a handful of
-        steps; dev selects one."""
-        epochs = round(self.epochs * max(1, 20 / minutes) ** 0.5)
-        part = self.part(f"curve/minutes_{minutes:g}", minutes)
-        for method in OF_CURVE:
-            if not (rate := self.known.get(method)):
-                (chosen,) = trained_systems([self.exp / f"{method}_seed1/train.json"])
-                rate = str(chosen.options["learning_rate"])
-            out = f"curve/{method}_{minutes:g}"
-            self.train(out, method, *at(rate, epochs), part=part, seeds=self.options.seeds)
-            self.decode_all(out, out, self.tests[:1], user_method(method))
+        for seed, test in product(range(1, self.options.seeds + 1), SETS):
+            decode = ["--adapter", self.exp / f"{trained_as(method)}_seed{seed}/adapter", *options]
+            self.decode_and_score(method, seed, self.data / test, *cluster, decode=decode)
 
 
 def trained_as(method: str) -> str:
@@ -199,24 +177,18 @@ def main(options: Options) -> None:
         study.train_all()
     if study.runs(6):
         for method in study.methods:
-            guard = ["--guard", "on"] if "guarded" in METHODS[method] else []
-            study.decode_all(method, trained_as(method), study.tests, [*user_method(method), *guard])
+            study.decode_all(method)
     if study.runs(7):
         for method in study.trained:
             adapter, out = study.exp / f"{method}_seed1/adapter", study.exp / f"forward/{method}.json"
-            make, given = (
-                partial(time_forward, adapter=adapter),
-                {"base": located(options.base), "method": method},
-            )
+            given = {"base": located(options.base), "method": method}
+            make = partial(time_forward, adapter=adapter)
             study.once(f"time forward passes of {method}", out, [adapter], make, **given)
-        for minutes in study.curve:
-            study.learning_curve(minutes)
     if study.runs(8):
         # Methods that this run leaves out were measured earlier, perhaps on another machine.
-        measured = HERE / f"measured_{study.corpus_name}.json"
-        earlier = measured if measured.is_file() and not study.small else None
-        amounts = [f"{minutes:g}" for minutes in study.curve]
-        write_tables(study.exp, [*METHODS], earlier, options.seeds, amounts)
+        measured = HERE / f"measured_{study.task}.json"
+        earlier = measured if measured.is_file() and not (study.small or options.replay) else None
+        write_tables(study.exp, [*METHODS], earlier, options.seeds)
 
 
 def adults(corpus: Path, out: Path, minutes: float, size: Size) -> None:
@@ -277,17 +249,10 @@ def time_forward(out: Path, adapter: Path, base: str, method: str) -> None:
 # ---- tables
 
 
-SETS = ("test", "out_of_domain")
-Curve = dict[str, dict[str, list[float]]]  # method → minutes of train, or "all" → test WER of each seed
-
-
-def write_tables(
-    exp: Path, methods: list[str], measured: Path | None, seeds: int, amounts: list[str]
-) -> None:
-    """Write the tables and figures, and print the tables: of `methods` in this order those with results, also
-    from `measured`, an earlier run's methods.json; `amounts` are the minutes of the learning curve."""
-    earlier = read_json(measured) if measured else {"methods": {}}
-    rows = earlier["methods"]
+def write_tables(exp: Path, methods: list[str], measured: Path | None, seeds: int) -> None:
+    """Write the table and its figure, and print the table: of `methods` in this order those with results,
+    also from `measured`, an earlier run's methods.json."""
+    rows = read_json(measured)["methods"] if measured else {}
     for name in methods:
         if row := measured_row(exp, name, seeds):
             rows[name] = row
@@ -306,14 +271,10 @@ def write_tables(
         lines.append(line + [f"{row[way]:.2f}" if row[way] else None for way in ("one", "sixteen")])
     table = Table("methods", "Methods", head, lines)
     commits = dict.fromkeys(f"`{row['command']}` (commit {row['commit']})" for row in rows.values())
-    figures = [Figure("methods", gain_chart(rows, gains).svg_file, table)]
     text = table.markdown + "".join(f"\n- {line}" for line in commits) + "\n" * bool(commits)
-    if curve := measured_curve(exp, rows, seeds, amounts, earlier.get("curve") or {}):
-        figures.append(curve_figure(curve, base["test"].value))
-        text += "\n" + figures[1].table.markdown
-    write_json(exp / "methods.json", {"methods": rows, "curve": curve})
+    write_json(exp / "methods.json", {"methods": rows})
     write_text(exp / "methods.md", text)
-    write_figures(exp / "figures", figures)
+    write_figures(exp / "figures", [Figure("methods", gain_chart(rows, gains).svg_file, table)])
     print(f"{text}The table is in {exp}/methods.md, the figure in {exp}/figures.")
 
 
@@ -370,41 +331,6 @@ def gain_chart(rows: dict[str, dict[str, Any]], gains: dict[str, float]) -> Char
     series = [Series(ours, "system", "IA³", line=False), Series(others, "third", "other methods", line=False)]
     caption = "The median seed of each method at its best rate on dev"
     return Chart("Gain by trained parameters", caption, x, y, series)
-
-
-def measured_curve(
-    exp: Path, rows: dict[str, dict[str, Any]], seeds: int, amounts: list[str], earlier: Curve
-) -> Curve:
-    """The learning curves of the methods in `rows`, with what an earlier run measured; empty without any."""
-    curve = {name: dict(by_amount) for name, by_amount in earlier.items()}
-    for name in rows:
-        for amount in amounts:
-            folders = [exp / f"curve/{name}_{amount}_seed{seed}" for seed in range(1, seeds + 1)]
-            done = [f for f in folders if (f / "decode_greedy_test/score.json").is_file()]
-            if done:
-                curve.setdefault(name, {})[amount] = [scored(folder, "test").value for folder in done]
-    return {name: by | {"all": rows[name]["seeds"]} for name, by in curve.items() if name in rows}
-
-
-def curve_figure(curve: Curve, base: float) -> Figure:
-    """WER by minutes of train: median and range of the seeds, as lines and, with all of train, a table."""
-    amounts = sorted({amount for by_amount in curve.values() for amount in by_amount} - {"all"}, key=float)
-    rows: list[list[Any]] = [["0 (the base)", *(Rate(base) for _ in curve)]]
-    for amount in [*amounts, "all"]:
-        seeds = [by_amount.get(amount) for by_amount in curve.values()]
-        cells = (f"{100 * median(rates):.1f} ({spread(rates)})" if rates else None for rates in seeds)
-        rows.append([amount, *cells])
-    series = []
-    for (name, by_amount), style in zip(curve.items(), ("system", "third", "baseline"), strict=False):
-        drawn = [(float(amount), by_amount[amount]) for amount in amounts if amount in by_amount]
-        points = [Point(minutes, median(rates), bounds=(min(rates), max(rates))) for minutes, rates in drawn]
-        series.append(Series([Point(0, base), *points], style, name))
-    ticks = [(float(amount), amount) for amount in ["0", *amounts]]
-    x = Axis("minutes of train", 0, float(amounts[-1]), ticks)
-    y = rate_axis("WER on test, %", [0.0, *(point.y for line in series for point in line.points)])
-    drawing = Chart("Learning curves", "Medians and ranges of the seeds", x, y, series)
-    head = ["minutes of train", *(f"{name}: test WER %, median (range of seeds)" for name in curve)]
-    return Figure("curves", drawing.svg_file, Table("curves", "Learning curves", head, rows))
 
 
 if __name__ == "__main__":
