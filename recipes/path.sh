@@ -35,4 +35,4 @@ export IA3_SPEECH_PYTHON=${IA3_SPEECH_PYTHON:-python}
 
 [[ :$PATH: == *":$IA3_SPEECH_ROOT/recipes/utils:"* ]] ||
   export PATH=$IA3_SPEECH_ROOT/recipes:$IA3_SPEECH_ROOT/recipes/utils:$PATH \
-    PYTHONPATH=$IA3_SPEECH_ROOT/recipes/utils:$IA3_SPEECH_ROOT/scripts${PYTHONPATH:+:$PYTHONPATH} # studies import stages.py and benchmark.py
+    PYTHONPATH=$IA3_SPEECH_ROOT/recipes/utils:$IA3_SPEECH_ROOT/scripts:$IA3_SPEECH_ROOT/egs/speechocean762/local${PYTHONPATH:+:$PYTHONPATH} # studies import stages.py, benchmark.py and speechocean762.py

@@ -311,7 +311,7 @@ def check_base(adapter: Path | str, metadata: Metadata | None, base: dict[str, A
         raise AdapterError(
             f"{adapter} was trained on another base, {metadata.base or 'unnamed'} "
             f"({describe_base(recorded)}); this base is {describe_base(base)} "
-            f"({'ia3-speech classify takes it' if is_classifier else fix})"
+            f"({'egs/keywords/local/classify.py takes it' if is_classifier else fix})"
         )
     if recorded.get("dtype") != base.get("dtype"):
         logger.warning(

@@ -23,7 +23,6 @@ COMMANDS = {
     "decode": "decode a data directory, with or without an adapter",
     "lm": "estimate an n-gram language model from texts",
     "tune-lm": "choose the weights of a language model on a dev set",
-    "classify": "classify audio files with a classifier's adapter: keywords, intents",
     "calibrate": "calibrate word confidences on a dev set",
     "hotwords": "collect the forms in which terms are recognised, check a hot-word file",
     "score": "score hypotheses: WER, CER and term errors, compared with a baseline",

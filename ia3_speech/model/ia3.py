@@ -123,7 +123,7 @@ class Attachment:
     merged: Any = None  # an adapter in the model's weights: `adapters.merge.Merged`
     inserted: Any = None  # another method's parameters: `adapters.methods.Inserted`
     peft: Any = None  # PEFT's wrapper, while a method is inserted
-    prompt_frames: int = 0  # that a method puts before each row in the encoder
+    added_frames: int = 0  # number of frames that a method puts before each row in the encoder
     proven: set[tuple[str, ...]] = field(default_factory=set)  # sets of vectors with a proven effect
     # The state of the weights (`fingerprint.weights_state`) and their digests
     digests: tuple[list[tuple], dict[str, str]] = ([], {})

@@ -162,11 +162,11 @@ class TrainingOptions(SharedOptions):
             (training/cross_validation.py)
         out: experiment folder; an interrupted run in it is resumed
         method: ia3; PEFT's lora, dora or vera (on the modules of placements: any of those above, query,
-            ffn_inner); PEFT's ln_tuning; bitfit; head; full (layers, head, and everything between them);
-            bottleneck; prompt; peft:FILE, a YAML or JSON file with any PEFT configuration; or FILE.py:NAME, a
-            function of your own (docs/architecture.md), with which decode and transcribe take the adapter
+            ffn_inner); PEFT's ln_tuning; peft:FILE, a YAML or JSON file with any PEFT configuration; or
+            FILE.py:NAME, a function of your own (docs/architecture.md), with which decode and transcribe take
+            the adapter
         method_options: options of the method: fields of PEFT's configuration such as '{"r": 4, "lora_alpha":
-            8}'; for bottleneck '{"adapter_attn_dim": 64}'; for prompt '{"frames": 16}'
+            8}', or further arguments of your function
         train_head: train the CTC head too
         head_learning_rate: peak learning rate of the head, with train_head
         epoch_minutes: repeat a smaller training set within an epoch until it is at least this many minutes

@@ -289,11 +289,15 @@ def test_a_few_minutes_and_another_method_train_too(folder, data, run_command):
     train = ["train", "--base", folder, "--train", data / "train", "--epochs", 1, "--replay", "none"]
     run_command(*train, "--out", data / "few")
     assert read_metadata(data / "few/folds/fold1/adapter").config["window"] == "short"
-    run_command(*train, "--dev", data / "dev", "--method", "full", "--out", data / "full")
+    full = Path(__file__).parents[2] / "egs/compare_methods/local/methods.py:full"
+    run_command(*train, "--dev", data / "dev", "--method", full, "--out", data / "full")
     names = load_file(data / "full/adapter/ia3_speech.safetensors")
     assert names and all(name.startswith("model.encoder.layer") for name in names)
     assert read_metadata(data / "full/adapter").config["window"] == "short"
-    assert len(load(folder, adapter=data / "full/adapter").recognizer.logits(WAVES[:1])[0]) == 101
+    assert (
+        len(load(folder, adapter=data / "full/adapter", method=str(full)).recognizer.logits(WAVES[:1])[0])
+        == 101
+    )
     people = ["speakers", "--base", folder, "--data", data / "train", "--folds", 2, "--epochs", 1]
     run_command(*people, "--replay", "none", "--out", data / "people")
     record = json.loads((data / "people/decode/decode.json").read_text())

@@ -1,6 +1,7 @@
+#!/usr/bin/env python3
 """speechocean762: English read by people whose first language is Mandarin.
 
-    python -m ia3_speech.data.corpora.speechocean762 CORPUS DATA_DIR [--size full|small]
+    local/speechocean762.py CORPUS DATA_DIR [--size full|small]
 
 Corpus card
 
@@ -14,7 +15,7 @@ Corpus card
     Citation  Zhang et al. 2021, "speechocean762: An Open-Source Non-native English Speech Corpus For
               Pronunciation Assessment", arXiv 2104.01378
 
-In: the published layout (`LAYOUT`). Out: DATA_DIR/{train,dev,test_adults,test_children} and
+In: the published layout (README.md shows it). Out: DATA_DIR/{train,dev,test_adults,test_children} and
 DATA_DIR/prepare.log, which names the speakers without any audio: they are left out. A speaker
 who lacks single files is an error. Published ids (000010011) begin with a 0 and the speaker's id; here the
 speaker's id stands in front (0001-000010011), as Kaldi requires.
@@ -31,16 +32,6 @@ from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
-
-LAYOUT = """\
-speechocean762 is published as OpenSLR 101, https://www.openslr.org/101/ (CC BY 4.0, a tar file of 520 MB).
-Unpack speechocean762.tar.gz and give the folder speechocean762; it holds, as it was published,
-
-  train/{wav.scp,text,utt2spk,spk2gender,spk2age}
-  test/{wav.scp,text,utt2spk,spk2gender,spk2age}
-  WAVE/SPEAKER0001/000010011.WAV …          or .flac, .ogg, .mp3 of the same names
-  resource/scores.json                      optional; adds the labels accuracy and fluency
-"""
 
 # The oldest of each group, in whole years. The corpus has nobody of 16 to 18.
 AGE_GROUPS = {10: "06-10", 15: "11-15"}
@@ -63,7 +54,8 @@ def prepare(corpus: Path, out: Path, size: Size = "full") -> None:
         size: small keeps 48, 12, 24 and 24 utterances
     """
     if not is_published(corpus):
-        raise UserError(f"{corpus}: not the corpus as it was published\n\n{LAYOUT}")
+        layout = "train/wav.scp, test/wav.scp, WAVE/: README.md shows the layout"
+        raise UserError(f"{corpus}: not speechocean762 as it was published ({layout})")
     log: list[str] = []
     train, test = (list(read_set(corpus, name, log)) for name in ("train", "test"))
     dev = dev_speakers(train)

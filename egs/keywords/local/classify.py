@@ -1,18 +1,11 @@
+#!/usr/bin/env python3
 """Classify audio files with the adapter of a classifier (keywords, intents): a label and its confidence.
 
-    ia3-speech classify --adapter keywords clip.wav             PATH<TAB>label<TAB>confidence of each file
-    ia3-speech classify --adapter keywords --format json clips/ {"path", "label", "confidence"}
+    local/classify.py --adapter keywords clip.wav             PATH<TAB>label<TAB>confidence of each file
+    local/classify.py --adapter keywords --format json clips/ {"path", "label", "confidence"}
 
 Each file is a clip, and is not cut. The confidence is the softmax probability. Clips that are silent or can't
-be used are listed on stderr; the others are classified, and the exit code is 1. In Python, a classifier is an
-encoder with a head over its classes, which is trained and saved with the vectors:
-
-    base = load_classifier("mini", ["alexa", "computer", "other"])
-    model = attach(base.model)                         # transformers' Trainer trains it, with base.collate
-    save_adapter(model, "exp/keywords", base=base)     # and Bank(base), merge(model), load_adapter as for CTC
-
-The head is transformers' (`AutoModelForAudioClassification`): a projection, the mean over frames, a linear
-layer, as in SUPERB (Yang et al. 2021, arXiv 2105.01051).
+be used are listed on stderr; the others are classified, and the exit code is 1.
 """
 
 import json
@@ -20,16 +13,16 @@ import os
 import sys
 from math import fsum, isclose
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from ia3_speech.adapters.load import attach_adapter, read_sum
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.spec import parse_sum
+from ia3_speech.cli import command
 from ia3_speech.data.recordings import find_recordings
 from ia3_speech.data.utterance import is_silent, load_checked
 from ia3_speech.errors import AdapterError, BaseError, UserError
-
-if TYPE_CHECKING:
-    from ia3_speech.model.base import Base
+from ia3_speech.model.base import Base, load_classifier
 
 
 def main(
@@ -77,20 +70,20 @@ def main(
     return 1 if bad else 0
 
 
-def load_adapted(adapter: str | Path, base: str | None = None, *, device: str | None = None) -> "Base":
+def load_adapted(adapter: str | Path, base: str | None = None, *, device: str | None = None) -> Base:
     """A classifier with its adapter, or a sum of adapters with the same classes."""
-    from ia3_speech.adapters.load import attach_adapter, read_sum
-    from ia3_speech.model.base import load_classifier
-
     spec = parse_sum(adapter)
     classes, *others = [read_summary(folder).get("training", {}).get("classes") for folder in spec.folders]
     if not classes or any(other != classes for other in others):
         raise AdapterError(
-            f"{spec}: records no classes, or different classes (classify takes adapters of classifiers; "
-            f"transcribe takes those of recognisers)"
+            f"{spec}: records no classes, or different classes (take the adapter of a classifier)"
         )
     if not isclose(fsum(term.weight for term in spec.terms), 1):  # the rest would be the new head's
         raise AdapterError(f"{spec}: the weights of classifiers have to add up to 1")
     classifier = load_classifier(spec.base(base), classes, device=device)
     attach_adapter(classifier.model, read_sum(classifier.model, spec))
     return classifier
+
+
+if __name__ == "__main__":
+    command(main)

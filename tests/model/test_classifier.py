@@ -1,4 +1,4 @@
-"""classify: an encoder under a new head is attached, saved, loaded, merged and banked as a CTC base is."""
+"""A classifier: an encoder under a new head is attached, saved, loaded, merged and banked."""
 
 import json
 import os
@@ -67,7 +67,7 @@ def test_a_classifier_is_saved_loaded_merged_and_banked(folder, tmp_path):
         load_adapter(load_classifier(folder, CLASSES[:2]).model, tmp_path / "a")
 
 
-def test_transformers_trainer_trains_it_and_classify_uses_it(folder, tmp_path, run_command):
+def test_transformers_trainer_trains_it_and_the_recipe_classifies(folder, tmp_path, run_command):
     base = load_classifier(folder, CLASSES, device="cpu")
     rows = [{"audio": wave, "label": number} for number, wave in enumerate(WAVES)]
     options = TrainingArguments(
@@ -82,7 +82,8 @@ def test_transformers_trainer_trains_it_and_classify_uses_it(folder, tmp_path, r
     named = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.wav"))  # not in UTF-8
     (tmp_path / "2.wav").rename(named)
     clips = [tmp_path / f"{name}.wav" for name in (0, "silence", 1, "missing")] + [named]
-    done = run_command("classify", "--adapter", "keywords", "--format", "json", *clips)
+    classify = Path(__file__).parents[2] / "egs/keywords/local/classify.py"
+    done = run_command(classify, "--adapter", "keywords", "--format", "json", *clips)
     lines = [json.loads(line) for line in done.out.splitlines()]
     assert [(line["path"], line["label"]) for line in lines] == [
         (f"{tmp_path}/{file}.wav", name) for file, name in zip("01\ufffd", CLASSES, strict=True)
