@@ -13,7 +13,7 @@ __version__ = "0.2.0"
 # Public name → its module.
 _PUBLIC = {
     "load": "session",
-    "SearchOptions": "search",
+    "SearchOptions": "decoding.search",
     "Transcriber": "decoding.transcription",
     "Transcript": "decoding.transcript",
     "TranscriptSegment": "decoding.transcript",

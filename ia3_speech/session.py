@@ -22,18 +22,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ia3_speech.adapters.record import GATE, GUARD, SEARCH_FILES, STORED_LM_WEIGHTS, method_of, read_metadata
 from ia3_speech.adapters.spec import AUTO, BASE_ALONE, AdapterSpec, parse_adapter
+from ia3_speech.common.errors import UserError
 from ia3_speech.decoding.formats import parse_formats
 from ia3_speech.decoding.options import DictationOptions
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, Compute, Recognizer
+from ia3_speech.decoding.search import SearchOptions, make_search
 from ia3_speech.decoding.segments import PostProcessor
 from ia3_speech.decoding.transcription import Transcriber
 from ia3_speech.decoding.vad import VadMethod, choose_method
 from ia3_speech.decoding.word_times import Scaling
-from ia3_speech.errors import UserError
-from ia3_speech.search import SearchOptions, make_search
 
 if TYPE_CHECKING:
-    from ia3_speech.lm.hotword_search import Hotword
+    from ia3_speech.decoding.hotword_search import Hotword
     from ia3_speech.model.base import Base
     from ia3_speech.model.hypotheses import Search
     from ia3_speech.routing.router import Gates
@@ -77,7 +77,7 @@ class Session:
         self.settings: dict[str, Any] = {"batch_seconds": batch_seconds, "vad": choose_method(vad)}
         self.settings["max_seconds"] = None if isinf(seconds) else seconds
         if test_time:
-            from ia3_speech.unsupervised.suta import Suta
+            from ia3_speech.decoding.suta import Suta
 
             self.settings["test_time"] = Suta(self.cache)
         # A changed file makes a new search or gate: the last argument holds the modification times.
@@ -104,7 +104,7 @@ class Session:
             UserError: an adapter can't be loaded or chosen, or is of another base; or another adapter is in
                 the model for all requests.
         """
-        from ia3_speech.confidence.storage import find_scaling
+        from ia3_speech.decoding.calibrations import find_scaling
 
         if self.attached and spec.terms != self.attached.terms:
             raise UserError(
@@ -130,7 +130,7 @@ class Session:
             search = search.prompted([term.text for term in hotwords], language)
             record = record | {"language": search.language}
         elif hotwords:
-            from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, HotwordSearch
+            from ia3_speech.decoding.hotword_search import HOTWORD_WEIGHT, HotwordSearch
 
             weight = self.options.hotword_weight
             weight = HOTWORD_WEIGHT if weight is None else weight
@@ -270,7 +270,7 @@ def load(
         channels: mix averages the channels of a recording; split transcribes each separately, and merges the
             texts by time.
         post_process: turns the recognised words into written text, as dictation does.
-        test_time: adapt each request's vectors to its audio, see `unsupervised.suta`; confidences are then
+        test_time: adapt each request's vectors to its audio, see `decoding.suta`; confidences are then
             not calibrated.
 
     Raises:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from benchmark import Page, in_child, log, machine, pipeline_of, seconds_of
 
-from ia3_speech.cli import command
+from ia3_speech.common.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.corpora.preparation import evenly_spaced
 from ia3_speech.data.kaldi import read_data_directory

@@ -43,7 +43,7 @@ from ia3_speech.adapters.load import Head, read_sum, sum_heads, weighted_sum, wi
 from ia3_speech.adapters.record import Adapter
 from ia3_speech.adapters.registry import MAX_NEAREST
 from ia3_speech.adapters.spec import parse_expression, parse_sum
-from ia3_speech.errors import AdapterError
+from ia3_speech.common.errors import AdapterError
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import check_liveness, detach, insert_vectors, is_attached, refuse_merged
 from ia3_speech.model.base import Base

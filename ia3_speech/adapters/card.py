@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from ia3_speech.adapters.record import CARD, PEFT_CONFIG, describe_base, is_number, read_record, write_record
 from ia3_speech.adapters.weights import count_by_placement, read_weights
-from ia3_speech.atomic import write_text
-from ia3_speech.errors import UserError
-from ia3_speech.formatting import plural
+from ia3_speech.common.atomic import write_text
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.formatting import plural
 from ia3_speech.scoring.table import Rate, markdown_table, markdown_text
 
 if TYPE_CHECKING:

@@ -42,7 +42,7 @@ from ia3_speech.adapters.record import (
     read_summary,
     write_record,
 )
-from ia3_speech.errors import HubError, UserError
+from ia3_speech.common.errors import HubError, UserError
 
 # Entries of a training's record that are published beside its numbers; paths and utterances stay private
 PUBLIC = ("classes", "dataset", "precision", "precision_reason", "note")

@@ -36,8 +36,8 @@ from ia3_speech.adapters.record import (
 )
 from ia3_speech.adapters.registry import REGISTRATION
 from ia3_speech.adapters.weights import PEFT_PREFIX, read_weights
-from ia3_speech.atomic import remove_leftovers, replacing, unexpected_file
-from ia3_speech.errors import AdapterError
+from ia3_speech.common.atomic import remove_leftovers, replacing, unexpected_file
+from ia3_speech.common.errors import AdapterError
 from ia3_speech.model import ia3
 from ia3_speech.model.architectures import IA3Config, format_layers
 from ia3_speech.model.attach import is_attached, refuse_merged, trainable

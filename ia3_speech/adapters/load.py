@@ -26,7 +26,7 @@ from ia3_speech.adapters.io import base_head, check_finite, name_of_base, read_a
 from ia3_speech.adapters.record import Adapter, Metadata, read_metadata
 from ia3_speech.adapters.spec import AdapterSpec, parse_sum
 from ia3_speech.adapters.weights import weights_sha256
-from ia3_speech.errors import AdapterError, BaseError
+from ia3_speech.common.errors import AdapterError, BaseError
 from ia3_speech.model.architectures import IA3Config, format_layers
 from ia3_speech.model.attach import check_liveness, detach, insert_vectors, trainable
 from ia3_speech.model.base import Base, load_base

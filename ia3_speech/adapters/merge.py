@@ -28,8 +28,8 @@ from ia3_speech.adapters.card import base_name
 from ia3_speech.adapters.load import attach_adapter, base_of, read_sum
 from ia3_speech.adapters.record import CARD, describe_base
 from ia3_speech.adapters.spec import AdapterSpec, short_name
-from ia3_speech.atomic import replacing, unexpected_file
-from ia3_speech.errors import AdapterError
+from ia3_speech.common.atomic import replacing, unexpected_file
+from ia3_speech.common.errors import AdapterError
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import detach, insert_vectors, is_attached, is_merged, trainable
 from ia3_speech.model.base import DTYPES, Base, quiet_transformers

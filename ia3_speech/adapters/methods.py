@@ -34,8 +34,8 @@ from ia3_speech.adapters.load import attach_adapter, read_sum
 from ia3_speech.adapters.record import OWN_WEIGHTS, PEFT_CONFIG, Metadata, method_of, read_json, read_metadata
 from ia3_speech.adapters.spec import AdapterSpec
 from ia3_speech.adapters.weights import read_weights, weights_file
-from ia3_speech.cli import pip_install
-from ia3_speech.errors import AdapterError
+from ia3_speech.common.cli import pip_install
+from ia3_speech.common.errors import AdapterError
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import freeze, without_effect
 from ia3_speech.model.base import Base

@@ -18,8 +18,8 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, Required, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
 import ia3_speech
-from ia3_speech.atomic import write_json
-from ia3_speech.errors import AdapterError
+from ia3_speech.common.atomic import write_json
+from ia3_speech.common.errors import AdapterError
 from ia3_speech.model.architectures import IA3Config
 
 if TYPE_CHECKING:

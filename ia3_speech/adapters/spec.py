@@ -22,7 +22,7 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.card import is_biometric
 from ia3_speech.adapters.record import read_summary, recorded_base
 from ia3_speech.adapters.weights import tensor_files
-from ia3_speech.errors import AdapterError, UnknownAdapter, UserError
+from ia3_speech.common.errors import AdapterError, UnknownAdapter, UserError
 
 AUTO = "auto"
 CHANNEL = re.compile(r"\s*(left|right|\d+)\s*=(.*)", re.DOTALL)  # with its adapter

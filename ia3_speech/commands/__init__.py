@@ -11,7 +11,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import NoReturn
 
-from ia3_speech.cli import command
+from ia3_speech.common.cli import command
 
 COMMANDS = {
     "transcribe": "transcribe audio files, with or without an adapter",

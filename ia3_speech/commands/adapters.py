@@ -27,10 +27,10 @@ from ia3_speech.adapters.card import BIOMETRIC, card_title, score_line, update_c
 from ia3_speech.adapters.record import GATE, read_metadata, read_summary
 from ia3_speech.adapters.spec import AdapterSpec, parse_sum, short_name, term_at
 from ia3_speech.adapters.weights import format_spreads, read_weights, spreads, vectors_in
-from ia3_speech.errors import AdapterError, UserError
-from ia3_speech.formatting import in_columns, plural
+from ia3_speech.common.errors import AdapterError, UserError
+from ia3_speech.common.formatting import in_columns, plural
+from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.model.location import base_folder
-from ia3_speech.search import SearchOptions
 
 COLUMNS = ("name", "base", "placements", "parameters", "labels")  # of `list`
 
@@ -191,10 +191,10 @@ def gate(
     spec = AdapterSpec(() if is_base else (term_at(adapter, registry.resolve_adapter(adapter)),))
     from ia3_speech.adapters.io import check_base  # loads torch
     from ia3_speech.adapters.load import base_of
-    from ia3_speech.corrections.voice import read_store
     from ia3_speech.decoding.decode_directory import read_for_decoding
     from ia3_speech.routing.gate import add_gate
     from ia3_speech.routing.router import refuse_other_method
+    from ia3_speech.voices.voice import read_store
 
     if is_base:
         loaded = base_of(spec, adapter)

@@ -13,8 +13,8 @@ from typing import Literal
 import shtab
 
 from ia3_speech.adapters import registry
-from ia3_speech.cli import Parser
 from ia3_speech.commands import COMMANDS, load_command
+from ia3_speech.common.cli import Parser
 
 ADAPTERS = """_ia3_speech_adapters() {{  # grep: compgen would run `$(…)` in a name
   local home={home}

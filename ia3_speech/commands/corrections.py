@@ -19,16 +19,16 @@ from pathlib import Path
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import recorded_base
-from ia3_speech.cli import message_of
-from ia3_speech.corrections import voice
-from ia3_speech.corrections.store import only_writer, store_of
-from ia3_speech.corrections.voice import Correction
+from ia3_speech.common.cli import message_of
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.formatting import in_columns, plural
 from ia3_speech.data.audio import load_audio
 from ia3_speech.data.corpora.csv_folder import SUFFIXES, read_spreadsheet
 from ia3_speech.data.corpora.preparation import find_recording
 from ia3_speech.data.recordings import find_recordings, output_paths
-from ia3_speech.errors import UserError
-from ia3_speech.formatting import in_columns, plural
+from ia3_speech.voices import voice
+from ia3_speech.voices.store import only_writer, store_of
+from ia3_speech.voices.voice import Correction
 
 
 def add(name: str, *corrections: str, recordings: Path | None = None) -> int:

@@ -19,16 +19,16 @@ from pathlib import Path
 
 from ia3_speech.adapters.record import GATE, GUARD, SEARCH_FILES, read_json
 from ia3_speech.adapters.spec import AdapterSpec, parse_adapter, tensor_files_of
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.formatting import plural
+from ia3_speech.common.inputs import Inputs
 from ia3_speech.data.recordings import part_numbers
 from ia3_speech.decoding import decode_directory
 from ia3_speech.decoding.decode_directory import PARTS_FOLDER, speaker_adapters
 from ia3_speech.decoding.options import ConfidenceOptions, GuardOptions, ModelOptions, TestTimeOptions
-from ia3_speech.errors import UserError
-from ia3_speech.formatting import plural
-from ia3_speech.inputs import Inputs
+from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.model.hypotheses import decoded_again, unused_hotwords
 from ia3_speech.model.location import base_files, base_folder
-from ia3_speech.search import SearchOptions
 from ia3_speech.session import load
 
 
@@ -61,7 +61,7 @@ def main(
             same command without --part puts them together in DECODE_DIR
         force: decode again even if DECODE_DIR/inputs.json shows the same inputs
     """
-    from ia3_speech.confidence.storage import stored_calibrations, uncalibrated
+    from ia3_speech.decoding.calibrations import stored_calibrations, uncalibrated
 
     adapter, base = model_options.adapter, model_options.base
     if adapter and adapter_per_speaker:

@@ -14,12 +14,12 @@ from typing import Literal
 
 from ia3_speech.adapters.card import hub_id
 from ia3_speech.adapters.record import STORED_LM
-from ia3_speech.atomic import write_json
+from ia3_speech.common.atomic import write_json
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.inputs import Inputs
 from ia3_speech.data import text as normalization
 from ia3_speech.data.kaldi.table_file import read_kaldi_text, read_utf8
 from ia3_speech.data.numbers_in_words import texts_in_words
-from ia3_speech.errors import UserError
-from ia3_speech.inputs import Inputs
 from ia3_speech.model.location import base_folder
 
 MISSING_HINT = "give a text file with a sentence on each line, or a data directory"

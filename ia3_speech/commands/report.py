@@ -13,10 +13,10 @@ into the page. A browser prints a single page of it: the sentences, the error ra
 
 from pathlib import Path
 
-from ia3_speech.atomic import write_text
+from ia3_speech.common.atomic import write_text
+from ia3_speech.common.formatting import plural
+from ia3_speech.common.inputs import Inputs
 from ia3_speech.decoding.ctm import CONFIDENCES
-from ia3_speech.formatting import plural
-from ia3_speech.inputs import Inputs
 from ia3_speech.report.charts import HINT
 from ia3_speech.report.data import read_report
 from ia3_speech.report.figures import report_figures, write_figures

@@ -25,9 +25,9 @@ import re
 from pathlib import Path
 from statistics import fmean
 
-from ia3_speech.atomic import write_json, write_text
-from ia3_speech.errors import UserError
-from ia3_speech.inputs import Inputs, digest_of, provenance, read_inputs
+from ia3_speech.common.atomic import write_json, write_text
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.inputs import Inputs, digest_of, provenance, read_inputs
 from ia3_speech.results.conclusion import best, register, summary
 from ia3_speech.results.curve_files import write_curves
 from ia3_speech.results.systems import (

@@ -20,14 +20,14 @@ from statistics import median
 from typing import Any, Literal
 
 from ia3_speech.adapters.record import read_json
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.formatting import percent, plural, shorten
+from ia3_speech.common.inputs import Inputs, digest_of, tables_of
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import find_overlap, find_overlap_by_speaker
 from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.numbers_in_words import numbers_in_words
 from ia3_speech.decoding.ctm import CONFIDENCES
-from ia3_speech.errors import UserError
-from ia3_speech.formatting import percent, plural, shorten
-from ia3_speech.inputs import Inputs, digest_of, tables_of
 from ia3_speech.scoring import sentences
 from ia3_speech.scoring.error_rates import rates_table, terms_table
 from ia3_speech.scoring.kaldi_files import write_kaldi_files
@@ -86,7 +86,7 @@ def main(
             (default: DECODE_DIR)
         force: score again even if scoring_kaldi/inputs.json shows the same inputs
     """
-    from ia3_speech.confidence.reliability import measure_decode_directory
+    from ia3_speech.decoding.reliability import measure_decode_directory
 
     if replications < 1 or seed < 0:
         raise UserError("--replications: at least 1; --seed: at least 0")

@@ -9,7 +9,7 @@ First, the teacher (the base with the adapter to start from, or `--teacher-base`
 decodes the recordings by beam search with a language model.
 Words that have enough confidence, and are recognised again when the audio is played slower and faster, become
 the targets of training. Transcripts are not read. Writes OUT/{config.yaml, adapter/, metrics.jsonl,
-train.json} as `train` does, and the targets (ia3_speech/unsupervised/self_training.py). If nothing can be
+train.json} as `train` does, and the targets (ia3_speech/training/self_training.py). If nothing can be
 learnt, as from silence or music, the adapter equals the start. An interrupted run resumes.
 """
 
@@ -17,17 +17,16 @@ from dataclasses import replace
 from typing import Any
 
 from ia3_speech.adapters.spec import BASE_ALONE, parse_sum, tensor_files_of
-from ia3_speech.formatting import percent, plural
+from ia3_speech.common.formatting import percent, plural
+from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.model.location import base_files, base_folder
-from ia3_speech.search import SearchOptions
-from ia3_speech.training.config import check_options, training_inputs
-from ia3_speech.unsupervised.options import SelfTrainingOptions
+from ia3_speech.training.config import SelfTrainingOptions, check_options, training_inputs
 
 
 def main(options: SelfTrainingOptions, search_options: SearchOptions) -> None:
     from ia3_speech.model.base import load_base
     from ia3_speech.routing.gate import add_gate_of_training
-    from ia3_speech.unsupervised.self_training import SelfTraining, read_recordings, teacher_of
+    from ia3_speech.training.self_training import SelfTraining, read_recordings, teacher_of
 
     check_options(options)
     search_options.check()

@@ -21,11 +21,10 @@ each adapter (training/cross_validation.py), and whether it starts from `--init-
 (training/starts.py). An interrupted run resumes with the remaining speakers.
 """
 
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.formatting import percent, plural
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.errors import UserError
-from ia3_speech.formatting import percent, plural
-from ia3_speech.speakers.options import SpeakerOptions
-from ia3_speech.training.config import check_options, training_inputs
+from ia3_speech.training.config import SpeakerOptions, check_options, training_inputs
 
 
 def main(options: SpeakerOptions) -> None:
@@ -42,7 +41,7 @@ def main(options: SpeakerOptions) -> None:
         load_base(options.base, device="cpu")
     if inputs.is_current(options.out, options.force, resume=True):
         return
-    from ia3_speech.speakers.speaker_run import adapt_to_speakers
+    from ia3_speech.training.speakers import adapt_to_speakers
 
     summary = adapt_to_speakers(options)
     if not options.part:

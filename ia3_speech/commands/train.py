@@ -17,10 +17,10 @@ from typing import Any
 
 from ia3_speech.adapters.record import GATE
 from ia3_speech.adapters.spec import AdapterSpec, term_at
+from ia3_speech.common.errors import TrainingError
+from ia3_speech.common.formatting import plural
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import overlap_of_train_and_dev
-from ia3_speech.errors import TrainingError
-from ia3_speech.formatting import plural
 from ia3_speech.training.config import TrainingOptions, check_options, replay_folder, training_inputs
 
 logger = logging.getLogger(__name__)

@@ -33,7 +33,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ia3_speech.adapters.spec import parse_adapter
-from ia3_speech.atomic import replacing, write_text
+from ia3_speech.common.atomic import replacing, write_text
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.recordings import (
     STDIN,
@@ -63,10 +64,9 @@ from ia3_speech.decoding.options import (
     OutputOptions,
     TestTimeOptions,
 )
+from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.decoding.transcription import Transcriber
-from ia3_speech.errors import UserError
 from ia3_speech.model.hypotheses import decoded_again, unused_hotwords
-from ia3_speech.search import SearchOptions
 from ia3_speech.session import load, make_post_process
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def main(
     split = input_options.channels == "split"
     spec = parse_adapter(model_options.adapter, split=split, guard=guard_options.wish)
     live_options.check(files, live=live_options.active)
-    from ia3_speech.confidence.storage import uncalibrated
+    from ia3_speech.decoding.calibrations import uncalibrated
 
     scaling = confidence_options.scaling
     output_options = replace(output_options, format=output_options.format.lower().replace(" ", ""))

@@ -14,16 +14,16 @@ from pathlib import Path
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import read_json, read_summary
-from ia3_speech.atomic import replacing
-from ia3_speech.errors import UserError
-from ia3_speech.formatting import in_columns, percent, plural
+from ia3_speech.common.atomic import replacing
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.formatting import in_columns, percent, plural
 
 COLUMNS = ("VOICE", "OWNER", "RECORDINGS", "ADAPTERS")
 
 
 def list_() -> None:
     """List the voices: name, the name of the key that it belongs to, recordings, adapters."""
-    from ia3_speech.corrections.store import recordings_of, versions_of, voice_names, voice_record
+    from ia3_speech.voices.store import recordings_of, versions_of, voice_names, voice_record
 
     rows = []
     for name in voice_names():
@@ -40,7 +40,7 @@ def list_() -> None:
 
 def folders_of(name: str) -> dict[str, Path]:
     """Name → folder, of what is stored of a voice. Raises UserError if nothing is."""
-    from ia3_speech.corrections.store import store_of, versions_of, voice_folder
+    from ia3_speech.voices.store import store_of, versions_of, voice_folder
 
     folders = {"recordings": store_of(name), "record": voice_folder(name)}
     folders |= {f"adapters/{version}": registry.adapters_dir() / version for version in versions_of(name)}
@@ -56,8 +56,8 @@ def show(name: str) -> None:
     Args:
         name: a voice, or an adapter.
     """
-    from ia3_speech.corrections.store import voice_record
-    from ia3_speech.corrections.voice import read_store
+    from ia3_speech.voices.store import voice_record
+    from ia3_speech.voices.voice import read_store
 
     rows, record, stored = [], voice_record(name), read_store(name)
     for title, folder in folders_of(name).items():
@@ -85,7 +85,7 @@ def export(name: str, *, out: Path) -> None:
         name: a voice, or an adapter.
         out: the folder to write.
     """
-    from ia3_speech.corrections.store import only_writer
+    from ia3_speech.voices.store import only_writer
 
     if out.exists():
         raise UserError(f"{out}: exists (give another --out)")
@@ -103,7 +103,7 @@ def remove(name: str) -> None:
     Args:
         name: a voice, or an adapter.
     """
-    from ia3_speech.corrections.store import remove_voice
+    from ia3_speech.voices.store import remove_voice
 
     print(remove_voice(name))
 

@@ -17,8 +17,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ia3_speech.cli import pip_install
-from ia3_speech.errors import AudioError, TooLong
+from ia3_speech.common.cli import pip_install
+from ia3_speech.common.errors import AudioError, TooLong
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from ia3_speech.common.formatting import plural, shorten
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.formatting import plural, shorten
 
 logger = logging.getLogger(__name__)
 

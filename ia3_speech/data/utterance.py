@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ia3_speech.cli import progress_stream
+from ia3_speech.common.cli import progress_stream
+from ia3_speech.common.errors import AudioError
+from ia3_speech.common.formatting import plural, shorten
 from ia3_speech.data.audio import SAMPLE_RATE, audio_duration, load_audio, segment_of
-from ia3_speech.errors import AudioError
-from ia3_speech.formatting import plural, shorten
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -32,7 +32,9 @@ import numpy as np
 from ia3_speech.adapters.record import read_json
 from ia3_speech.adapters.spec import AdapterSpec, term_at
 from ia3_speech.adapters.weights import weights_sha256
-from ia3_speech.atomic import write_json, write_text
+from ia3_speech.common.atomic import write_json, write_text
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.inputs import Inputs, own_files, read_inputs
 from ia3_speech.data.audio import SAMPLE_RATE, change_speed
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.table_file import format_table
@@ -42,8 +44,6 @@ from ia3_speech.data.utterance import BadAudio, Utterance, list_bad_audio, load_
 from ia3_speech.decoding.ctm import CONFIDENCES, ctm_line
 from ia3_speech.decoding.recognizer import Recognizer, pools
 from ia3_speech.decoding.transcript import Choice, Word
-from ia3_speech.errors import UserError
-from ia3_speech.inputs import Inputs, own_files, read_inputs
 from ia3_speech.model.hypotheses import Hypothesis, Logits, TimedWord
 from ia3_speech.scoring.kaldi_files import format_trn
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.recordings import STDIN
 from ia3_speech.decoding.recognizer import BATCH_SECONDS
 from ia3_speech.decoding.segments import PAUSE_SECONDS
 from ia3_speech.decoding.vad import VadMethod
 from ia3_speech.decoding.word_times import Scaling
-from ia3_speech.errors import UserError
 
 PAUSE_LIMITS = (0.1, 10.0)  # seconds without speech that may end a line of live input
 

@@ -24,13 +24,13 @@ from typing import Any, Literal
 import numpy as np
 
 from ia3_speech.adapters.spec import BASE_ALONE, AdapterSpec, parse_adapter
+from ia3_speech.common.errors import AudioError
 from ia3_speech.data.audio import SAMPLE_RATE, load_channels
 from ia3_speech.data.recordings import UNDECODED, AudioInput, Recording, as_recording, is_one_recording
 from ia3_speech.data.utterance import Problem, find_problem, load_checked
 from ia3_speech.decoding.recognizer import Recognizer, pools
 from ia3_speech.decoding.segments import PostProcessor, make_segments, written_text
 from ia3_speech.decoding.transcript import Choice, Transcript, TranscriptSegment
-from ia3_speech.errors import AudioError
 
 
 @dataclass(frozen=True)

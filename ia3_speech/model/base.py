@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ia3_speech.errors import AdapterError, BaseError
+from ia3_speech.common.errors import AdapterError, BaseError
 from ia3_speech.model.architectures import ARCHITECTURES
 from ia3_speech.model.fingerprint import fingerprint, remember_weights
 from ia3_speech.model.ia3 import PREFIX, architecture_of, head_parameters, layers_of

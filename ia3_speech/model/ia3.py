@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ia3_speech.errors import AdapterError
-from ia3_speech.formatting import in_columns
+from ia3_speech.common.errors import AdapterError
+from ia3_speech.common.formatting import in_columns
 from ia3_speech.model.architectures import ARCHITECTURES, PLACEMENTS, Architecture, IA3Config, format_layers
 
 PREFIX = "ia3_"  # the name of a vector's module inside the module that it scales: ia3_key, ia3_ffn, …

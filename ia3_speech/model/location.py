@@ -3,7 +3,7 @@ Loads no torch."""
 
 from pathlib import Path
 
-from ia3_speech.inputs import own_files
+from ia3_speech.common.inputs import own_files
 
 PACKAGE = Path(__file__).resolve().parents[1]
 MINI = PACKAGE / "mini"

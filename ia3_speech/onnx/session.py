@@ -20,15 +20,15 @@ import numpy as np
 from ia3_speech.adapters.record import METADATA, describe_base, method_of, read_json, read_metadata, same_base
 from ia3_speech.adapters.spec import AdapterSpec
 from ia3_speech.adapters.weights import read_weights, vector_of, vectors_in
-from ia3_speech.atomic import write_json
+from ia3_speech.common.atomic import write_json
+from ia3_speech.common.errors import AdapterError, UserError
+from ia3_speech.common.formatting import shorten
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.segments import PostProcessor
 from ia3_speech.decoding.transcription import Transcriber
 from ia3_speech.decoding.vad import VadMethod
-from ia3_speech.errors import AdapterError, UserError
-from ia3_speech.formatting import shorten
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.hypotheses import GreedySearch
 

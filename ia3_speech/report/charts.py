@@ -12,10 +12,10 @@ from textwrap import wrap
 
 from markupsafe import Markup, escape
 
-from ia3_speech.atomic import replacing
-from ia3_speech.cli import pip_install
-from ia3_speech.errors import UserError
-from ia3_speech.formatting import percent, plural
+from ia3_speech.common.atomic import replacing
+from ia3_speech.common.cli import pip_install
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.formatting import percent, plural
 from ia3_speech.scoring.table import Bounds
 
 WIDTH, HEIGHT = 480, 300

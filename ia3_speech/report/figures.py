@@ -13,8 +13,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ia3_speech.atomic import write_text
-from ia3_speech.formatting import percent, plural, with_interval
+from ia3_speech.common.atomic import write_text
+from ia3_speech.common.formatting import percent, plural, with_interval
 from ia3_speech.report import charts
 from ia3_speech.report.charts import Axis, Chart, Point, Series, rate_axis, tick_labels
 from ia3_speech.report.data import DecodedSystem, ReportData

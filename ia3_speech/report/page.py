@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ia3_speech.adapters.card import card_title, other_method, set_name
-from ia3_speech.formatting import percent, plural
+from ia3_speech.common.formatting import percent, plural
 from ia3_speech.report import figures
 from ia3_speech.report.data import ReportData
 from ia3_speech.report.spectrogram import draw_largest_changes

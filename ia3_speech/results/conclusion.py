@@ -25,10 +25,11 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.card import update_card
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.weights import read_weights, weights_sha256
-from ia3_speech.atomic import write_json
-from ia3_speech.errors import UserError
-from ia3_speech.formatting import percent, plural, shorten
-from ia3_speech.inputs import RECORD
+from ia3_speech.common.atomic import write_json
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.formatting import percent, plural, shorten
+from ia3_speech.common.inputs import RECORD
+from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.results.curve_files import gain_of_others
 from ia3_speech.results.systems import System, find_systems, median_of, test_sets
 from ia3_speech.results.tables import warnings_of
@@ -47,7 +48,6 @@ from ia3_speech.scoring.record import (
     read_result,
 )
 from ia3_speech.scoring.sentences import NOT_IMPROVED, change_in_words, no_help, out_of_domain_sentence
-from ia3_speech.search import SearchOptions
 
 REGISTERED = "registered.json"  # in an experiment's folder
 MIN_PROBABILITY = 0.8  # that an adapter is better than the base, for it to be registered

@@ -21,9 +21,9 @@ from pathlib import Path
 from statistics import median
 from typing import Literal, NamedTuple
 
-from ia3_speech.atomic import write_json
-from ia3_speech.errors import UserError
-from ia3_speech.formatting import numeric_order, percent
+from ia3_speech.common.atomic import write_json
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.formatting import numeric_order, percent
 from ia3_speech.model.location import BASE_CURVE, base_folder
 from ia3_speech.results.systems import System, is_current, median_of, scored_systems, start_of
 from ia3_speech.scoring.error_rates import Json

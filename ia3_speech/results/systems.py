@@ -1,6 +1,6 @@
 """The systems in an experiment's folder: trainings and their results.
 
-In: EXP/SYSTEM/DECODE_DIR/score.json, with train.json, config.yaml and the records of ia3_speech/inputs.py
+In: EXP/SYSTEM/DECODE_DIR/score.json, with train.json, config.yaml and the records of common/inputs.py
 beside them. The record of a result identifies its system (scoring/record.py), never the name of a folder.
 Out: `System`s, the base first; each search is a separate system, `base + LM`. For adapters of many speakers
 also `Comparison`s with the base and with their start, speaker by speaker.
@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from ia3_speech.errors import UserError
-from ia3_speech.formatting import numeric_order
-from ia3_speech.inputs import read_inputs
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.formatting import numeric_order
+from ia3_speech.common.inputs import read_inputs
 from ia3_speech.scoring.error_rates import Json
 from ia3_speech.scoring.record import (
     BASE,

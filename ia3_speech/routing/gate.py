@@ -29,11 +29,11 @@ import numpy as np
 from ia3_speech.adapters.card import update_card
 from ia3_speech.adapters.record import GATE, METADATA, describe_base, read_record, same_base, write_record
 from ia3_speech.adapters.registry import home, without_writers
-from ia3_speech.atomic import replacing
+from ia3_speech.common.atomic import replacing
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance, load_utterances
-from ia3_speech.errors import UserError
 from ia3_speech.model.location import GENERAL_SPEECH
 
 logger = logging.getLogger(__name__)

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ia3_speech.adapters.record import GUARD, is_number, same_base
-from ia3_speech.atomic import write_json
+from ia3_speech.common.atomic import write_json
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.utterance import Utterance, load_utterances, with_progress
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.errors import UserError
 from ia3_speech.model.location import MINI
 from ia3_speech.routing.gate import GaussianGate, general_gate, points_of, read_gate
 from ia3_speech.scoring.error_rates import text_errors

@@ -24,9 +24,9 @@ from ia3_speech.adapters.io import check_base
 from ia3_speech.adapters.record import GATE, GUARD, read_metadata, read_summary, same_base
 from ia3_speech.adapters.registry import MAX_LISTED
 from ia3_speech.adapters.spec import AdapterSpec
+from ia3_speech.common.errors import UserError
 from ia3_speech.decoding.recognizer import Candidates, Memory, Recognition, Recognizer
 from ia3_speech.decoding.transcript import Choice
-from ia3_speech.errors import UserError
 from ia3_speech.routing.gate import (
     GaussianGate,
     channels_of,

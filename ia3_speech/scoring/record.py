@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from ia3_speech.errors import UserError
+from ia3_speech.common.errors import UserError
 from ia3_speech.scoring.error_rates import ErrorRates, Json, TermErrorRate
 from ia3_speech.scoring.scorer import SCHEMA
 from ia3_speech.scoring.significance import FEW_CLUSTERS

@@ -13,8 +13,8 @@ before them.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ia3_speech.common.formatting import percent, plural, with_interval
 from ia3_speech.data.kaldi.overlap import training_in_words
-from ia3_speech.formatting import percent, plural, with_interval
 from ia3_speech.scoring.error_rates import ErrorRates, Json
 from ia3_speech.scoring.record import BASE, HOTWORDS, OUT_OF_DOMAIN, Result
 from ia3_speech.scoring.significance import FEW_CLUSTERS

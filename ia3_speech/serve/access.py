@@ -26,9 +26,9 @@ import yaml
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_validator
 
 from ia3_speech.adapters.registry import VERSION
-from ia3_speech.corrections.store import NOBODY, voice_record
-from ia3_speech.errors import UserError
+from ia3_speech.common.errors import UserError
 from ia3_speech.serve.errors import ApiError, invalid
+from ia3_speech.voices.store import NOBODY, voice_record
 
 logger = logging.getLogger(__name__)
 

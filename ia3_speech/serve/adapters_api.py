@@ -25,14 +25,14 @@ from ia3_speech.adapters.hub import copy_publishable
 from ia3_speech.adapters.io import read_adapter
 from ia3_speech.adapters.record import CARD, FILES, GATE, GUARD
 from ia3_speech.adapters.spec import Term
-from ia3_speech.corrections.store import only_writer
-from ia3_speech.errors import NameTaken, StoreLocked, UserError
+from ia3_speech.common.errors import NameTaken, StoreLocked, UserError
 from ia3_speech.routing.gate import channels_of, read_gate
 from ia3_speech.routing.guard import read_rule
 from ia3_speech.serve.access import ANYBODY, Client
 from ia3_speech.serve.errors import ApiError, bad_value, forbidden, overloaded, unknown_model
 from ia3_speech.serve.forms import ClientOf, FormRoute, ServerOf
 from ia3_speech.serve.state import Server
+from ia3_speech.voices.store import only_writer
 
 SHOWN = ("base", "placements", "parameters", "labels", "biometric", "scores", "created", "sha256")
 

@@ -22,7 +22,7 @@ from ia3_speech.adapters.spec import (
     parse_choice,
     parse_sum,
 )
-from ia3_speech.errors import UserError
+from ia3_speech.common.errors import UserError
 from ia3_speech.serve.access import Client
 from ia3_speech.serve.errors import ApiError, bad_value, unknown_model
 from ia3_speech.session import Session

@@ -5,7 +5,7 @@ from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
-from ia3_speech.errors import UserError
+from ia3_speech.common.errors import UserError
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 

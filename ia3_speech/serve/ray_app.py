@@ -29,8 +29,8 @@ from torch import Tensor
 
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.cache import Terms
-from ia3_speech.errors import UserError
-from ia3_speech.search import SearchOptions
+from ia3_speech.common.errors import UserError
+from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.serve.app import make_app
 from ia3_speech.serve.engine import ClientLeft, Engine, EngineClosed, QueueHandle
 from ia3_speech.serve.errors import invalid

@@ -13,10 +13,10 @@ from functools import partial
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.spec import AdapterSpec
+from ia3_speech.common.errors import UserError
+from ia3_speech.decoding.hotword_search import Hotword, usable
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.dictation import make_dictation
-from ia3_speech.errors import UserError
-from ia3_speech.lm.hotword_search import Hotword, usable
 from ia3_speech.serve.access import ANYBODY, Access, Client
 from ia3_speech.serve.engine import Engine, QueueHandle
 from ia3_speech.serve.errors import ApiError, overloaded

@@ -21,15 +21,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, File, Request, UploadFile
 from pydantic import BaseModel, Field
 
-from ia3_speech import atomic
 from ia3_speech.adapters import registry
-from ia3_speech.corrections import store, voice
-from ia3_speech.corrections.store import only_writer, voice_names, voice_record
+from ia3_speech.common import atomic
 from ia3_speech.serve.access import Client
 from ia3_speech.serve.errors import ApiError, bad_value, forbidden
 from ia3_speech.serve.forms import ClientOf, FormRoute, ServerOf, decode_audio
 from ia3_speech.serve.jobs import read_job
 from ia3_speech.serve.state import Server
+from ia3_speech.voices import store, voice
+from ia3_speech.voices.store import only_writer, voice_names, voice_record
 
 logger = logging.getLogger(__name__)
 router = APIRouter(route_class=FormRoute)

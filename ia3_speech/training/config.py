@@ -16,8 +16,9 @@ from typing import Any, ClassVar, Literal
 
 from ia3_speech.adapters.record import PLACED
 from ia3_speech.adapters.spec import AdapterSpec, parse_sum, tensor_files_of
-from ia3_speech.errors import TrainingError
-from ia3_speech.inputs import Inputs
+from ia3_speech.common.errors import TrainingError
+from ia3_speech.common.inputs import Inputs
+from ia3_speech.data.recordings import part_numbers
 from ia3_speech.model.location import GENERAL_SPEECH, base_files, base_folder
 
 PLACEMENTS = ("key", "value", "ffn")  # by default
@@ -226,6 +227,79 @@ class TrainingOptions(SharedOptions):
         if self.dev is None and "conv" in self.placements:
             wrong["placements"] = "without conv, since `dev` is not given"
         return wrong
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfTrainingOptions(SharedOptions):
+    """Self-training
+
+    Attributes:
+        data: recordings: a data directory, whose text is not read, or a folder with audio at any depth
+        out: experiment folder; an interrupted run in it is resumed
+        teacher_base: base that recognises the recordings: mini, a folder or a hub id (default: the base that
+            teacher_adapter records, else `base`)
+        teacher_adapter: adapter with which it does, which may be of another base than `base` (default:
+            init_adapter, if there is no teacher_base)
+        rounds: largest number of rounds; each labels the recordings with the adapter of the previous one (a
+            second round was no better on the dev set on which it was tried)
+        min_confidence: smallest confidence of a word to learn from; the word must also be recognised at 0.9
+            and 1.1 times the speed; 0: learn from all recognised words
+        replay: other speech on which divergence from the base is penalised, as in `train --replay`; none: no
+            replay
+        learning_rate: peak rate of AdamW
+        on_error: skip leaves out bad audio and names it; fail stops at it
+    """
+
+    NOT_COMPARED = SharedOptions.NOT_COMPARED | {"data"}
+
+    data: Path
+    out: Path
+    teacher_base: str | None = None
+    teacher_adapter: str | None = None
+    rounds: int = 1
+    min_confidence: float = 0.5
+    replay: str | None = "shipped"
+    placements: list[str] = field(
+        default_factory=lambda: ["key", "value", "ffn", "ffn_output", "attention_output"]
+    )
+    learning_rate: float = 2e-2
+    epochs: int = 4
+    on_error: Literal["fail", "skip"] = "skip"
+    precision: Literal["no", "bf16", "auto"] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeakerOptions(SharedOptions):
+    """Options of `ia3-speech speakers`.
+
+    Attributes:
+        data: data directory; an adapter is trained for each of its speakers
+        out: folder of the adapters
+        decode_dir: folder for the hypotheses of all folds (default: decode, in the folder `out`)
+        part: such as 3/8: adapt only to the third of eight shares of the speakers; a final run without part
+            collects the results
+        folds: parts into which a speaker's utterances are divided; 0: train on all utterances, decode nothing
+        k: train on at most this many utterances of each speaker (default: all outside of the fold)
+        learning_rate: peak rate of AdamW
+    """
+
+    NOT_COMPARED = SharedOptions.NOT_COMPARED | {"data", "decode_dir", "part"}
+
+    data: Path
+    out: Path
+    decode_dir: Path | None = None
+    part: str | None = None
+    folds: int = 0
+    k: int | None = None
+    learning_rate: float = 5e-3
+    warmup: float = 0.1
+    speeds: list[float] = field(default_factory=lambda: [1.0])
+    spec_augment: Literal["base", "off"] = "off"
+
+    def faults(self) -> dict[str, str]:
+        part_numbers(self.part)
+        without_conv = "without conv, which speakers side by side can't have (use ia3-speech train)"
+        return super().faults() | ({"placements": without_conv} if "conv" in self.placements else {})
 
 
 def check_options(options: SharedOptions) -> None:

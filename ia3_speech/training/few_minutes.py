@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ia3_speech import atomic
 from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import labels_of_trained
+from ia3_speech.common import atomic
+from ia3_speech.common.errors import TrainingError
+from ia3_speech.common.formatting import percent, plural, with_interval
 from ia3_speech.data.corpora.preparation import text_places
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.errors import TrainingError
-from ia3_speech.formatting import percent, plural, with_interval
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio
 from ia3_speech.training.config import TrainingOptions, to_yaml

@@ -15,9 +15,9 @@ import numpy as np
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.registry import training_data
 from ia3_speech.adapters.spec import parse_sum
+from ia3_speech.common.errors import TrainingError
+from ia3_speech.common.formatting import plural
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.errors import TrainingError
-from ia3_speech.formatting import plural
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base
 from ia3_speech.model.ia3 import attachment

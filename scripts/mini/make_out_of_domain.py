@@ -13,9 +13,9 @@ evenly spaced through the sorted ids, or the shortest clips. Without: the speake
 import shutil
 from pathlib import Path
 
-from ia3_speech import atomic
-from ia3_speech.cli import command
 from ia3_speech.commands.datadir import validate
+from ia3_speech.common import atomic
+from ia3_speech.common.cli import command
 from ia3_speech.data.corpora.preparation import evenly_spaced
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.directory import summarize, write_tables

@@ -24,8 +24,8 @@ from pathlib import Path
 
 from mini_base_speech import DEV_EVERY, spell
 
-from ia3_speech.atomic import write_text
-from ia3_speech.cli import command
+from ia3_speech.common.atomic import write_text
+from ia3_speech.common.cli import command
 from ia3_speech.data.kaldi.table_file import read_kaldi_text
 
 SHARED_WORDS = 4  # in a row

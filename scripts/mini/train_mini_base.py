@@ -27,10 +27,10 @@ from mini_base_speech import CHARACTERS, TrainingSpeech, dev_sets, read_cache, s
 from torch import nn
 from whisper_transplant import Sinusoid, sinusoid_of, transplant
 
-from ia3_speech.atomic import replacing
-from ia3_speech.cli import command
+from ia3_speech.common.atomic import replacing
+from ia3_speech.common.cli import command
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.errors import UserError
 from ia3_speech.model.location import MINI
 from ia3_speech.model.precision import in_bfloat16
 from ia3_speech.model.sharing import structural_copy

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.registry import register
 from ia3_speech.adapters.spec import BASE_ALONE, parse_adapter, parse_sum
-from ia3_speech.errors import UserError
+from ia3_speech.common.errors import UserError
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from ia3_speech.adapters.record import read_record, read_summary
 from ia3_speech.adapters.weights import read_weights, vector_of
-from ia3_speech.errors import UserError
+from ia3_speech.common.errors import UserError
 from ia3_speech.model.architectures import ARCHITECTURES
 
 BODY = "base_model.model.wav2vec2.encoder.layers"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.errors import UserError
 
 RECIPE = "keywords"
 MODULES = ("prepare", "study")

@@ -13,7 +13,7 @@ from transformers import Trainer, TrainingArguments
 
 from ia3_speech import AdapterCallback, Bank, attach, detach, load_adapter, merge, save_adapter, unmerge
 from ia3_speech.adapters.registry import register
-from ia3_speech.errors import AdapterError
+from ia3_speech.common.errors import AdapterError
 from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import load_classifier
 

@@ -14,7 +14,7 @@ from tiny_models import attach_random, noise_waves, random_adapter, random_vecto
 from ia3_speech import IA3Config, attach, detach, load, load_adapter, load_base, merge, save_adapter, unmerge
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.record import read_metadata
-from ia3_speech.errors import AdapterError, BaseError, UserError
+from ia3_speech.common.errors import AdapterError, BaseError, UserError
 from ia3_speech.model.base import make_base
 from ia3_speech.model.hypotheses import search_rows
 from ia3_speech.model.ia3 import vectors

@@ -11,7 +11,7 @@ import pytest
 
 from ia3_speech.commands.report import main
 from ia3_speech.commands.score import main as score
-from ia3_speech.errors import UserError
+from ia3_speech.common.errors import UserError
 from ia3_speech.report.charts import has_cairo
 from ia3_speech.report.tables import tables_folder
 from tests.corpus_files import write_table

@@ -14,8 +14,8 @@ from safetensors.numpy import load_file, save_file
 from ia3_speech import Bank, load, load_base
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import GATE, read_record
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.errors import UserError
 from ia3_speech.routing.gate import (
     GaussianGate,
     add_gate,

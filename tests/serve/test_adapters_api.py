@@ -21,13 +21,13 @@ from ia3_speech.adapters.card import score_line, update_card
 from ia3_speech.adapters.hub import copy_publishable
 from ia3_speech.adapters.load import labels_of_trained
 from ia3_speech.adapters.record import GATE, METADATA, read_record, recorded_base, write_record
-from ia3_speech.corrections import voice
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.audio import load_audio
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.errors import UserError
 from ia3_speech.routing.gate import measure_speech, write_gate
 from ia3_speech.serve.access import Access
 from ia3_speech.training.starts import training_utterances
+from ia3_speech.voices import voice
 from tests.routing.test_routing import FAULTS, damage_gate
 from tests.serve.conftest import FILES
 

@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from ia3_speech.adapters import registry
-from ia3_speech.corrections import store, voice
 from ia3_speech.serve import adapters_api
 from ia3_speech.serve.jobs import STATE, Jobs, read_job
+from ia3_speech.voices import store, voice
 from tests.serve.conftest import SENTENCE, eventually
 
 ONE, TWO, ADMIN = "key-number-one-0001", "key-number-two-0002", "key-of-the-admin-3"

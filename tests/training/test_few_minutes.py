@@ -13,13 +13,13 @@ from safetensors.torch import load_file
 from ia3_speech import load_adapter, load_base
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import OWN_WEIGHTS, read_metadata
-from ia3_speech.atomic import write_json
 from ia3_speech.commands import score
+from ia3_speech.common.atomic import write_json
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.corpora.preparation import PLACES
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.errors import UserError
 from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.cross_validation import Adaptation, divide_into_folds
@@ -27,7 +27,7 @@ from ia3_speech.training.data import read_examples
 from ia3_speech.training.few_minutes import check_examples, suspicious
 from ia3_speech.training.multi_adapter import measure_all
 from ia3_speech.training.starts import measures_of_starts, prepare, starts_of_folds
-from tests.test_train import NO_DROPOUT, record
+from tests.commands.test_train import NO_DROPOUT, record
 from tests.tiny_models import random_adapter
 
 FEW = ["--placements", "key", "value", "ffn", "ffn_output", "--learning-rate", "0.3"]

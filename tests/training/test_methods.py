@@ -14,8 +14,8 @@ from ia3_speech.adapters.merge import export_terms
 from ia3_speech.adapters.methods import METHODS, add_user_method, insert, load_any, save_method
 from ia3_speech.adapters.record import read_metadata, read_record, write_record
 from ia3_speech.adapters.spec import parse_sum
-from ia3_speech.cli import CONFIGURATIONS
-from ia3_speech.errors import AdapterError
+from ia3_speech.common.cli import CONFIGURATIONS
+from ia3_speech.common.errors import AdapterError
 from ia3_speech.model.base import Base, make_base
 from ia3_speech.training.run import train
 

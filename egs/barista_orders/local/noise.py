@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ia3_speech.cli import command
+from ia3_speech.common.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import load_utterances

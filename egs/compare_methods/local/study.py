@@ -22,12 +22,12 @@ import yaml
 from stages import CorpusOptions, DecodingOptions, Study, Word, located, python
 
 from ia3_speech.adapters.record import read_json
-from ia3_speech.atomic import write_json, write_text
-from ia3_speech.cli import command
+from ia3_speech.common.atomic import write_json, write_text
+from ia3_speech.common.cli import command
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.inputs import provenance, read_inputs
 from ia3_speech.data.corpora.preparation import Size
 from ia3_speech.data.kaldi import read_data_directory, subset_data_directory, write_data_directory
-from ia3_speech.errors import UserError
-from ia3_speech.inputs import provenance, read_inputs
 from ia3_speech.report.charts import Axis, Chart, Point, Series, rate_axis
 from ia3_speech.report.figures import Figure, write_figures
 from ia3_speech.results.curve_files import spread

@@ -18,10 +18,10 @@ from typing import Literal
 from ia3_speech.adapters.load import attach_adapter, read_sum
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.spec import parse_sum
-from ia3_speech.cli import command
+from ia3_speech.common.cli import command
+from ia3_speech.common.errors import AdapterError, BaseError, UserError
 from ia3_speech.data.recordings import find_recordings
 from ia3_speech.data.utterance import is_silent, load_checked
-from ia3_speech.errors import AdapterError, BaseError, UserError
 from ia3_speech.model.base import Base, load_classifier
 
 

@@ -29,12 +29,12 @@ from transformers import Trainer, TrainingArguments, set_seed
 from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.methods import add_user_method, insert
 from ia3_speech.adapters.record import read_json
-from ia3_speech.atomic import write_json
-from ia3_speech.cli import command
+from ia3_speech.common.atomic import write_json
+from ia3_speech.common.cli import command
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.directory import split_data_directory
 from ia3_speech.data.utterance import load_utterances
-from ia3_speech.errors import UserError
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import attach, trainable
 from ia3_speech.model.base import Base, load_classifier

@@ -29,7 +29,8 @@ from stages import KINDS, SHIPPED, KindsOptions, Study, located, median_seed, py
 from ia3_speech.adapters.record import read_json
 from ia3_speech.adapters.registry import check_name
 from ia3_speech.adapters.spec import parse_sum
-from ia3_speech.cli import command
+from ia3_speech.common.cli import command
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.corpora.out_of_domain import read_corpus, with_corpus_label
 from ia3_speech.data.corpora.preparation import Size, evenly_spaced
@@ -37,7 +38,6 @@ from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.directory import summarize
 from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.utterance import Utterance, load_utterance
-from ia3_speech.errors import UserError
 from ia3_speech.results.tables import bullets
 from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.scoring.significance import ratio, ratio_of_sums

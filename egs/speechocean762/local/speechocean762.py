@@ -25,13 +25,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from ia3_speech.atomic import write_text
-from ia3_speech.cli import command
+from ia3_speech.common.atomic import write_text
+from ia3_speech.common.cli import command
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.corpora.preparation import Size, find_recording, hold_out, write_set
 from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.errors import UserError
 
 # The oldest of each group, in whole years. The corpus has nobody of 16 to 18.
 AGE_GROUPS = {10: "06-10", 15: "11-15"}

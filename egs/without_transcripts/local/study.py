@@ -21,24 +21,23 @@ from stages import SHIPPED, CorpusOptions, Study, python
 
 from ia3_speech import load, load_base
 from ia3_speech.adapters.record import read_json
-from ia3_speech.atomic import write_json
-from ia3_speech.cli import command
+from ia3_speech.common.atomic import write_json
+from ia3_speech.common.cli import command
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.inputs import Inputs, read_inputs
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.directory import summarize
 from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.utterance import load_utterance
-from ia3_speech.decoding import decode_directory
+from ia3_speech.decoding import decode_directory, suta
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.errors import UserError
-from ia3_speech.inputs import Inputs, read_inputs
+from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.model.base import Base
 from ia3_speech.model.hypotheses import GreedySearch
 from ia3_speech.scoring.alignment import ErrorCounts
 from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.scoring.significance import relative_change, sums_by_cluster
 from ia3_speech.scoring.table import Rate, markdown_table
-from ia3_speech.search import SearchOptions
-from ia3_speech.unsupervised import suta
 
 HERE = Path(__file__).resolve().parents[1]
 CONDITIONS = ("accent", "telephone", "speakers")

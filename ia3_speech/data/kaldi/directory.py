@@ -16,14 +16,14 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 
-from ia3_speech import atomic
+from ia3_speech.common import atomic
+from ia3_speech.common.errors import DataError
+from ia3_speech.common.formatting import plural
 from ia3_speech.data.kaldi.table_file import fix_hint, format_table, spk2utt_of, unprintable_character
 from ia3_speech.data.kaldi.validation import check_tables, label_of_table, resolve_source, rule_of
 from ia3_speech.data.recordings import file_stem
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance, with_duration
-from ia3_speech.errors import DataError
-from ia3_speech.formatting import plural
 
 DEV_SHARE = 0.15  # of the speakers of train
 MAX_SPEAKER_LENGTH = 40  # characters; longer ids (Common Voice's 128 hex digits) are cut to the first 12

@@ -15,7 +15,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from ia3_speech import atomic
+from ia3_speech.common import atomic
+from ia3_speech.common.errors import DataError
+from ia3_speech.common.formatting import plural
 from ia3_speech.data.kaldi.table_file import (
     Table,
     fix_hint,
@@ -27,8 +29,6 @@ from ia3_speech.data.kaldi.table_file import (
     spk2utt_of,
     unprintable_character,
 )
-from ia3_speech.errors import DataError
-from ia3_speech.formatting import plural
 
 ILLEGAL = re.compile(r"(?<!\w)(<s>|</s>|#0)(?!\w)", re.ASCII)  # as `grep -w` finds them
 IN_ARCHIVE = re.compile(r"\.ark:\d+(\[.*\])?$")  # as wav.ark:42 in Kaldi and ESPnet

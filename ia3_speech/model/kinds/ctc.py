@@ -22,9 +22,9 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
+from ia3_speech.common.errors import AdapterError, BaseError, TextError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.text import Vocabulary, required_frames
-from ia3_speech.errors import AdapterError, BaseError, TextError
 from ia3_speech.model.architectures import Kernels, output_length, shortest_input
 from ia3_speech.model.collate import Collator, FeatureExtraction
 from ia3_speech.model.fingerprint import fingerprint
