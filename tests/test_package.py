@@ -32,7 +32,7 @@ __main__ transcribe
 commands
 serve
 voices
-report
+report results
 training
 live
 session
@@ -88,7 +88,8 @@ def test_no_import_goes_up():
 def test_commands_import_other_rooms_in_functions_alone():
     for module in FILES:
         if room_of(module) == "commands":
-            others = {room_of(other) for other in imports_of(module, at_start=True)} - CORE - {"commands", ""}
+            imported = imports_of(module, at_start=True) - {"ia3_speech.training.config"}  # flags
+            others = {room_of(other) for other in imported} - AT_START - {""}
             assert not others, f"{module} imports {', '.join(others)} at its start"
 
 
