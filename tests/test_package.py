@@ -46,15 +46,8 @@ data
 common
 """.strip().splitlines()
 LEVELS = {room: level for level, line in enumerate(ROOMS) for room in line.split()}
-CORE = {
-    "data",
-    "model",
-    "scoring",
-    "adapters",
-    "decoding",
-    "session",
-    "common",
-}  # commands import them at start
+# The rooms that a command may import at its start
+AT_START = {"commands", "session", "decoding", "adapters", "scoring", "model", "data", "common"}
 ROOT = Path(ia3_speech.__file__).parent
 FILES = {".".join(("ia3_speech", *f.relative_to(ROOT).with_suffix("").parts)): f for f in ROOT.rglob("*.py")}
 FILES = {name.removesuffix(".__init__"): file for name, file in FILES.items()}

@@ -28,7 +28,9 @@ Terms = tuple[Term, ...]
 
 
 class AdapterCache:
-    """See the module. Without limits any thread may use it; with limits, one thread at a time.
+    """Computes logits with adapters that it loads into a bank on demand, and unloads the least recently used.
+
+    Without limits any thread may use it; with limits, one thread at a time.
 
     Args:
         bank: holds the adapters.

@@ -95,7 +95,7 @@ class Client(BaseModel, extra="forbid"):
         self._left -= 1
 
 
-ANYBODY = Client(name=NOBODY, key=16 * "-", manage=["*"])  # of a server without keys
+ANONYMOUS = Client(name=NOBODY, key=16 * "-", manage=["*"])  # the client of a server without keys
 
 
 class Access:
@@ -113,7 +113,7 @@ class Access:
         if self.file is None:
             if len(self.clients) > MAX_ADDRESSES:
                 self.clients.clear()
-            client = self.clients.setdefault(address, ANYBODY.model_copy())
+            client = self.clients.setdefault(address, ANONYMOUS.model_copy())
         elif not (key := key_in(headers)):
             raise ApiError(401, "You didn't provide an API key (Authorization: Bearer YOUR_KEY).")
         else:

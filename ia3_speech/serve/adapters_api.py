@@ -28,7 +28,7 @@ from ia3_speech.adapters.spec import Term
 from ia3_speech.common.errors import NameTaken, StoreLocked, UserError
 from ia3_speech.routing.gate import channels_of, read_gate
 from ia3_speech.routing.guard import read_rule
-from ia3_speech.serve.access import ANYBODY, Client
+from ia3_speech.serve.access import ANONYMOUS, Client
 from ia3_speech.serve.errors import ApiError, bad_value, forbidden, overloaded, unknown_model
 from ia3_speech.serve.forms import ClientOf, FormRoute, ServerOf
 from ia3_speech.serve.state import Server
@@ -54,7 +54,7 @@ def store_adapter(form: Annotated[AdapterForm, File()], server: ServerOf, client
     name = server.check_name(form.name, client)
     register_upload(server, client, name, form)
     server.engine.forget(name)
-    return describe(server.models.adapter(name, ANYBODY))
+    return describe(server.models.adapter(name, ANONYMOUS))
 
 
 @router.get("/v1/adapters")
