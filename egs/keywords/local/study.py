@@ -45,7 +45,8 @@ from ia3_speech.scoring.table import Rate, markdown_table
 
 LOCAL = Path(__file__).resolve().parent
 METHODS_FILE = LOCAL.parents[1] / "compare_methods/local/methods.py"  # which has full fine-tuning
-METHODS = yaml.safe_load((LOCAL.parent / "conf/methods.yaml").read_text("utf-8"))
+CONFIG = LOCAL.parent / "conf/methods.yaml"
+METHODS = yaml.safe_load(CONFIG.read_text("utf-8"))
 HEAD, HEAD_RATE = ("projector.", "classifier."), 1e-3
 SETS = ("train", "dev", "test")
 BATCH = 16
@@ -137,8 +138,7 @@ def train(study: Study, label: str) -> None:
         for utterance, wave in load_utterances(utterances):
             row = {"features": frozen.features(wave, 0), "snr": utterance.labels.get("snr", "clean")}
             rows[name].append(row | {"label": classes.index(utterance.labels[label])})
-    sources = [*(data / name for name in names), *(base_files(base) or ())]
-
+    sources = [*(data / name for name in names), *(base_files(base) or ()), CONFIG]
     for method, seed in product(options.methods.split(), range(1, options.seeds + 1)):
         out = study.exp / f"{method}_seed{seed}"
         given = {"method": method, "seed": seed, "epochs": epochs, "classes": classes}
