@@ -32,8 +32,8 @@ _PUBLIC = {
     "Recognizer": "decoding.recognizer",
 }
 _ERRORS = (
-    "UserError", "DataError", "AudioError", "TooLong", "TextError", "BaseError", "AdapterError", "UnknownAdapter",
-    "BadName", "NameTaken", "HubError", "SearchError", "TrainingError", "StoreLocked",
+    "UserError", "DataError", "AudioError", "TooLong", "TextError", "BaseError", "AdapterError",
+    "UnknownAdapter", "BadName", "NameTaken", "HubError", "SearchError", "TrainingError", "StoreLocked",
 )  # fmt: skip
 _PUBLIC |= dict.fromkeys(_ERRORS, "common.errors")
 __all__ = ["__version__", *_PUBLIC]
