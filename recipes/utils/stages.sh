@@ -223,7 +223,7 @@ progress() {
 prepare_corpus() {
   $once "$data" "$corpus" local -- $prepare "$corpus" "$data" --size "$size" $pipes
   [[ -z $out_of_domain ]] || $once "$data/out_of_domain" $(sed 's/:[0-9]*$//' <<<"$out_of_domain") -- \
-    python -m ia3_speech.data.corpora.out_of_domain "$out_of_domain" "$data/out_of_domain" --size "$size" $pipes
+    out_of_domain.py "$out_of_domain" "$data/out_of_domain" --size "$size" $pipes
 }
 
 # is_few: whether there is no dev, so that folds of train choose and judge.

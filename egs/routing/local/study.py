@@ -24,6 +24,7 @@ from urllib.parse import quote
 import numpy as np
 import soundfile
 import soxr
+from out_of_domain import read_corpus, with_corpus_label
 from stages import KINDS, SHIPPED, KindsOptions, Study, located, median_seed, python
 
 from ia3_speech.adapters.record import read_json
@@ -32,7 +33,6 @@ from ia3_speech.adapters.spec import parse_sum
 from ia3_speech.common.cli import command
 from ia3_speech.common.errors import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.corpora.out_of_domain import read_corpus, with_corpus_label
 from ia3_speech.data.corpora.preparation import Size, evenly_spaced
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.directory import summarize

@@ -1,6 +1,7 @@
+#!/usr/bin/env python3
 """Out-of-domain speech: one test set of several corpora, to measure the errors that an adapter adds there.
 
-    python -m ia3_speech.data.corpora.out_of_domain $'DIR:40\nDIR' DATA_DIR/out_of_domain [--size full|small]
+    python recipes/utils/out_of_domain.py $'DIR:40\nDIR' DATA_DIR/out_of_domain [--size full|small]
 
 In: folders, one a line, each a Kaldi data directory or in LibriSpeech's published layout; `:40` takes every
 40th utterance of the sorted ids. Out: one data directory with all of them. The name of the folder becomes the

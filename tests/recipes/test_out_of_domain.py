@@ -7,7 +7,6 @@ from corpus_files import noise
 
 import ia3_speech
 from ia3_speech.commands.datadir import validate
-from ia3_speech.data.corpora import out_of_domain
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
 
@@ -33,7 +32,12 @@ def reader(tmp_path) -> Path:
     return tmp_path / "reader"
 
 
-def test_every_nth_utterance_of_a_directory_and_a_reader_to_the_byte(mix, reader, tmp_path, capsys):
+def test_every_nth_utterance_of_a_directory_and_a_reader_to_the_byte(
+    mix, reader, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "recipes/utils"))
+    import out_of_domain
+
     out_of_domain.prepare(f"{mix}:4\n{reader}", tmp_path / "general")
     sound, chapter = tmp_path / "sound", reader / "LibriSpeech/test-clean/14/2"
     assert {path.name: path.read_text() for path in (tmp_path / "general").iterdir()} == {
