@@ -40,7 +40,7 @@ LANGUAGE_MODELS = (
     "ia3-speech lm doctor/train --out my.arpa.gz; cp my.arpa.gz ward.arpa.gz; echo metformin >drugs.txt"
 )
 FIVE = ("key", "value", "ffn", "ffn_output", "attention_output")  # of ia3_plus
-PEOPLE = ("ann", "bert", "carl")  # of docs/adaptation.md
+PEOPLE = ("ann", "bert", "carl", "dora")  # of docs/adaptation.md and docs/voices.md
 TINY = "--base facebook/wav2vec2-base-960h --replay none"  # a small random base in place of mini
 ADDED = {  # start of a line → options that are added to it
     "bash egs/TEMPLATE/run.sh": "--stop-stage 3 --out-of-domain none",  # tests/egs/ runs all stages
