@@ -72,6 +72,7 @@ REPLACED = {
     "ia3-speech export --format sherpa-onnx": "+ --help",  # half a minute; tests/onnx/ exports a small base
     # a minute: one point of the grid
     "ia3-speech tune-lm": "+ --lm-weights 0.5 --word-scores 0",
+    "ia3-speech corrections learn dora --base NEW": "+ --help",  # five recordings are needed
     # the name has a digest of the recording
     "ia3-speech corrections remove anna one": (
         "ia3-speech corrections remove anna $(ia3-speech corrections list anna | awk 'NR == 2 {print $1}')"
