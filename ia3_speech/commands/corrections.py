@@ -67,7 +67,8 @@ def add(name: str, *corrections: str, recordings: Path | None = None) -> int:
             except UserError as error:
                 problems.append(f"{where}: {message_of(error).removeprefix(f'{where}: ')}")
         stored = len(voice.read_store(name))
-    print(*problems, sep="\n", end="\n" * bool(problems), file=sys.stderr)
+    for problem in problems:
+        print(problem, file=sys.stderr)
     again = known + len(taken) - stored
     replaced = f", {again} of them in place of an earlier text" if again else ""
     hint = f" Next: ia3-speech corrections learn {name}" if taken else ""

@@ -62,7 +62,7 @@ class Measure(NamedTuple):
     text: str  # the hypothesis of greedy search
     errors: int  # word errors
     words: int  # of the reference
-    loss: float  # a symbol, infinite where it is not a number
+    loss: float  # per symbol; infinite if it is not a number
     symbols: int  # of the reference
 
 

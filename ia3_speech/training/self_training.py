@@ -88,7 +88,7 @@ def teacher_of(options: SelfTrainingOptions) -> Model | None:
 
 @dataclass(frozen=True)
 class SelfTraining:
-    """A run; see the module. `search` labels the recordings."""
+    """A run of self-training. `search` labels the recordings."""
 
     options: SelfTrainingOptions
     search: SearchOptions
@@ -111,7 +111,7 @@ class SelfTraining:
             The contents of train.json: the entries of the selected round's training, without a dev WER;
             recordings, left_out (lines on unusable recordings), selected_round (0: the start),
             start_disagreement; rounds: the utterances, words and minutes to learn from, and the disagreement,
-            a fraction (the criterion, see the module); if the start is selected, a note with the reason; the
+            a fraction, which selects the round; if the start is selected, a note with the reason; the
             teacher, if it is another model.
 
         Raises:

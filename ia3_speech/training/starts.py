@@ -79,7 +79,7 @@ def training_utterances(folder: Path) -> set[str]:
 
 
 def starts_of_folds(adaptation: Adaptation, measures: Measures) -> dict[int | None, Start]:
-    """Number of a fold (None: of no fold) → its start, chosen on the utterances that train it."""
+    """Number of a fold (None: the final adapter) → its start, chosen on the utterances that train it."""
     training = {} if adaptation.folds_only else {None: adaptation.examples}
     training |= {n: adaptation.training_examples(part) for n, part in enumerate(adaptation.parts)}
     return {fold: best_start(measures, [e.utterance.id for e in of]) for fold, of in training.items()}

@@ -6,7 +6,6 @@ import hashlib
 import io
 import logging
 import shutil
-import sys
 import threading
 import zlib
 from collections import Counter
@@ -274,13 +273,16 @@ def few_options(base: str, data: Path, out: Path, **changes: Any) -> TrainingOpt
 def trained_on_without(corrections: Sequence[Utterance], adapter: Path) -> list[Utterance]:
     """The training data of an adapter, if they still exist, without the corrected recordings."""
     if (data := registry.training_data(adapter)) is None:
-        print("the adapter's training data are not here: the new one learns from the corrections alone")
+        logger.warning(
+            "the adapter's training data are not here: the new one learns from the corrections alone"
+        )
         return []
-    digests, bad = {utterance.id[-DIGEST:] for utterance in corrections}, []
+    corrected, bad = {utterance.id[-DIGEST:] for utterance in corrections}, []
     known = read_data_directory(data, wav=False, spk_sort=False)
     waves = load_utterances(known, on_error="skip", bad=bad, progress=False)
-    utterances = [utterance for utterance, wave in waves if audio_digest(wave) not in digests]
-    print(*bad, sep="\n", end="\n" * bool(bad), file=sys.stderr)
+    utterances = [utterance for utterance, wave in waves if audio_digest(wave) not in corrected]
+    for fault in bad:
+        logger.warning("%s", fault)
     return utterances
 
 
@@ -352,20 +354,17 @@ def register_learnt(
     earlier adapter, else of the start. Returns the earlier adapter's new name."""
     earlier = registered(name) if registry.is_registered(name) else None
     metadata, data = record.read_record(adapter), earlier and registry.training_data(earlier)
-    metadata["training"] |= {
-        "data": data and str(data),
-        "corrections": {utterance.id: checksum(utterance) for utterance in corrections},
-    }
-    if path := metadata["training"].get("init_adapter"):
-        metadata["training"]["init_adapter"] = Path(path).name
-    old, copied = record.read_record(earlier) if earlier else {}, [*record.SEARCH_FILES]
-    if old and record.same_base(old["fingerprint"], metadata["fingerprint"]):
-        copied += [record.GATE] * (not (adapter / record.GATE).exists())
-    source = earlier or start
-    contents = registry.file_contents(source) if source else {}
-    files = {name: content for name, content in contents.items() if name in copied}
-    if record.GATE in files and "gate" in old:
-        metadata["gate"] = old["gate"]
+    training, old = metadata["training"], record.read_record(earlier) if earlier else {}
+    training["data"] = data and str(data)
+    training["corrections"] = {utterance.id: checksum(utterance) for utterance in corrections}
+    if path := training.get("init_adapter"):
+        training["init_adapter"] = Path(path).name
+    contents = registry.file_contents(source) if (source := earlier or start) else {}
+    files = {name: contents[name] for name in record.SEARCH_FILES if name in contents}
+    same_base = old and record.same_base(old["fingerprint"], metadata["fingerprint"])
+    if same_base and record.GATE in contents and not (adapter / record.GATE).exists():
+        files[record.GATE] = contents[record.GATE]
+        metadata |= {"gate": old["gate"]} if "gate" in old else {}
     record.write_record(adapter, metadata)
     names = {*registry.registered_names(), name}
     if missed:
