@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from ia3_speech import SearchOptions, atomic, attach, load_base, save_adapter
+from ia3_speech import SearchOptions, attach, load_base, save_adapter
 from ia3_speech.adapters import registry
 from ia3_speech.commands.lm import main as lm
 from ia3_speech.commands.transcribe import main
+from ia3_speech.common import atomic
 from ia3_speech.common.cli import command
 from ia3_speech.common.errors import UserError
 from ia3_speech.data.audio import SAMPLE_RATE

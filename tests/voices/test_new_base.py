@@ -71,11 +71,7 @@ def test_a_voice_learns_from_a_start_that_the_folds_accept(new_base, run_command
 
 def test_what_is_stored_is_shown_and_exported(new_base, run_command, tmp_path):
     shown = run_command("voices", "show", "anna").out
-    assert (
-        "7 recordings" in shown
-        and f"base {new_base.parent / 'base'}" in shown
-        and "does not recognise" in shown
-    )
+    assert "7 recordings" in shown and f"base {new_base.parent / 'base'}" in shown
     done = run_command("voices", "export", "anna", "--out", tmp_path / "out")
     assert done.out == f"{tmp_path / 'out'}: adapters, recordings\n"
     assert len([*(tmp_path / "out/recordings/audio").iterdir()]) == 7
