@@ -112,7 +112,7 @@ COMMAND = ("--", "bash", "-c", "cat input >>log; [[ $(<input) != bad ]] || exit 
 
 def test_a_command_is_run_once_for_its_inputs(run_command, tmp_path, monkeypatch):
     def run(*words):
-        return run_command("inputs", *words)
+        return run_command("common.inputs", *words)
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "input").write_text("x\n")
