@@ -17,17 +17,6 @@ from ia3_speech.common.atomic import write_text
 from ia3_speech.common.formatting import plural
 from ia3_speech.common.inputs import Inputs
 from ia3_speech.decoding.ctm import CONFIDENCES
-from ia3_speech.report.charts import HINT
-from ia3_speech.report.data import read_report
-from ia3_speech.report.figures import report_figures, write_figures
-from ia3_speech.report.page import make_page, title_of_record
-from ia3_speech.report.tables import (
-    embedded_audio,
-    linked_audio,
-    report_tables,
-    tables_folder,
-    write_table_files,
-)
 
 
 def main(
@@ -56,6 +45,18 @@ def main(
             without .html
         force: write the page again even if its inputs are the same as before
     """
+    from ia3_speech.report.charts import HINT
+    from ia3_speech.report.data import read_report
+    from ia3_speech.report.figures import report_figures, write_figures
+    from ia3_speech.report.page import make_page, title_of_record
+    from ia3_speech.report.tables import (
+        embedded_audio,
+        linked_audio,
+        report_tables,
+        tables_folder,
+        write_table_files,
+    )
+
     report = read_report(data, decode_dir, baseline, training)
     out = out or decode_dir / "report.html"
     decoded = [report.system, *report.others, *([report.baseline] if report.baseline else [])]

@@ -18,7 +18,7 @@ from ia3_speech.common.errors import UserError
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.results import curve_files
+from ia3_speech.report import curve_files
 from ia3_speech.scoring.alignment import Pair, align
 from ia3_speech.scoring.error_rates import Json
 from ia3_speech.scoring.record import BASE, GREEDY, OUT_OF_DOMAIN, SEARCHES, Result, load_json, read_result

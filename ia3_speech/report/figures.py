@@ -17,9 +17,9 @@ from ia3_speech.common.atomic import write_text
 from ia3_speech.common.formatting import percent, plural, with_interval
 from ia3_speech.report import charts
 from ia3_speech.report.charts import Axis, Chart, Point, Series, rate_axis, tick_labels
+from ia3_speech.report.curve_files import LearningCurve, TradeOff
 from ia3_speech.report.data import DecodedSystem, ReportData
 from ia3_speech.report.vector_chart import QUANTILES, draw_vectors, quantiles_of
-from ia3_speech.results.curve_files import LearningCurve, TradeOff
 from ia3_speech.scoring.error_rates import Json
 from ia3_speech.scoring.sentences import few_clusters_sentence
 from ia3_speech.scoring.significance import wilson_interval

@@ -29,9 +29,9 @@ from ia3_speech.common.inputs import provenance, read_inputs
 from ia3_speech.data.corpora.preparation import Size
 from ia3_speech.data.kaldi import read_data_directory, subset_data_directory, write_data_directory
 from ia3_speech.report.charts import Axis, Chart, Point, Series, rate_axis
+from ia3_speech.report.curve_files import spread
 from ia3_speech.report.figures import Figure, write_figures
-from ia3_speech.results.curve_files import spread
-from ia3_speech.results.systems import median_of, trained_systems
+from ia3_speech.report.systems import median_of, trained_systems
 from ia3_speech.scoring.record import read_result
 from ia3_speech.scoring.table import Rate, Table
 
