@@ -27,7 +27,7 @@ from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.weights import read_weights, weights_sha256
 from ia3_speech.common.atomic import write_json
 from ia3_speech.common.errors import UserError
-from ia3_speech.common.formatting import percent, plural, shorten
+from ia3_speech.common.formatting import plural, shorten
 from ia3_speech.common.inputs import RECORD
 from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.report.curve_files import gain_of_others
@@ -35,7 +35,6 @@ from ia3_speech.report.results_tables import warnings_of
 from ia3_speech.report.systems import System, find_systems, median_of, test_sets
 from ia3_speech.scoring.error_rates import ErrorRates, Json
 from ia3_speech.scoring.record import (
-    BASE,
     BEAM,
     DEV,
     GREEDY,
@@ -47,7 +46,7 @@ from ia3_speech.scoring.record import (
     load_json,
     read_result,
 )
-from ia3_speech.scoring.sentences import NOT_IMPROVED, change_in_words, no_help, out_of_domain_sentence
+from ia3_speech.scoring.sentences import NOT_IMPROVED, gain, no_help, out_of_domain_sentence
 
 REGISTERED = "registered.json"  # in an experiment's folder
 MIN_PROBABILITY = 0.8  # that an adapter is better than the base, for it to be registered
@@ -270,13 +269,13 @@ def outcome(systems: list[System], entries: dict[str, Json]) -> tuple[list[str],
     gains, notes = [], []
     for set_name in [name for name in test_sets(systems) if name in shown.results][:MAX_SETS]:
         system = best if set_name in best.results else shown
-        gains.append(f"{set_name}: {gain(system.results[set_name], systems[0].results[set_name])}")
+        without_hotwords = by_search.get(LM, shown).results.get(set_name)
+        gained = gain(system.results[set_name], systems[0].results[set_name], without_hotwords)
+        gains.append(f"{set_name}: {gained}")
     if start := shown.train.get("init_adapter"):
         gains[0] += f"; it started from {start}"
     out_of_domain = best.results.get(OUT_OF_DOMAIN) or by_search[GREEDY].results.get(OUT_OF_DOMAIN)
-    cost = "The effect on other speech was not measured."
-    if out_of_domain:
-        cost = out_of_domain_sentence(out_of_domain, "the adapter")
+    cost = out_of_domain_sentence(out_of_domain)
     refused = [name for name, entry in entries.items() if entry["refused"]]
     if refused and newest["speaker"]:
         notes.append(
@@ -290,16 +289,6 @@ def outcome(systems: list[System], entries: dict[str, Json]) -> tuple[list[str],
     if shown.options.get("dev") is None and (sentence := gain_of_others(shown.options.get("base", "mini"))):
         notes.append(sentence.removesuffix("."))
     return gains, cost, notes
-
-
-def gain(result: Result, base: Result) -> str:
-    """`40.0 → 8.0 % word errors with LM + hot words; the adapter lowers the word error rate from …`."""
-    change = change_in_words(result.all, "the adapter", result.baseline_label or BASE)
-    if result.search == GREEDY:
-        return change
-    search = SEARCHES[result.search].removeprefix(" + ")
-    both = f"{percent(base.all.wer)} → {percent(result.all.wer)} % word errors with {search}"
-    return both if result.search == HOTWORDS else f"{both}; {change}"
 
 
 def time_taken(exp: Path) -> str:

@@ -145,7 +145,7 @@ def shown_cell(cell: Cell, few_clusters: bool = False) -> tuple[str, str, str]:
     interval excludes 0 and is from enough clusters."""
     if isinstance(cell, Rate):
         text, bounds = cell.parts
-        style = direction(cell.bounds) if cell.signed and not few_clusters else ""
+        style = direction(cell) if cell.signed and not few_clusters else ""
         return true_minus(text), true_minus(bounds), style
     return true_minus(cell_text(cell)) if isinstance(cell, int | float) else cell_text(cell), "", ""
 
