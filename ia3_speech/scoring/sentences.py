@@ -53,7 +53,7 @@ def subject_of(result: Result) -> str:
 
 
 def change_in_words(rates: ErrorRates, subject: str, baseline: str | None) -> str:
-    """`the adapter lowers the word error rate from 70.8 % (base) to 41.5 % (relative −41.4 [−45.0, −37.1] %)`."""
+    """`the adapter lowers the word error rate from 70.8 % (base) to 41.5 % (relative −41.4 [−45.0, …] %)`."""
     before, after = percent(rates.before().value), percent(rates.wer)
     if before == after:
         return f"{subject} leaves the word error rate at {after} %"
@@ -171,7 +171,8 @@ def interval_sentence(result: Result) -> str:
     """How the intervals were computed."""
     record = result.record
     units = plural(record["ci_clusters"], record["ci_unit"])
-    return f"Intervals: bootstrap over {units}, {plural(record['replications'], 'replicate')}, seed {record['seed']}."
+    replicates = plural(record["replications"], "replicate")
+    return f"Intervals: bootstrap over {units}, {replicates}, seed {record['seed']}."
 
 
 def significance_sentence(result: Result, system: str, baseline: str) -> str:
