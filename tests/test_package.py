@@ -32,7 +32,7 @@ __main__ transcribe
 commands
 serve
 voices
-report results
+report
 training
 live
 session

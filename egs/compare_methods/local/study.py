@@ -28,10 +28,9 @@ from ia3_speech.common.errors import UserError
 from ia3_speech.common.inputs import provenance, read_inputs
 from ia3_speech.data.corpora.preparation import Size
 from ia3_speech.data.kaldi import read_data_directory, subset_data_directory, write_data_directory
-from ia3_speech.report.charts import Axis, Chart, Point, Series, rate_axis
-from ia3_speech.report.figures import Figure, write_figures
-from ia3_speech.results.curve_files import spread
-from ia3_speech.results.systems import median_of, trained_systems
+from ia3_speech.report.charts import Axis, Chart, Point, Series, has_cairo, rate_axis, write_picture
+from ia3_speech.report.curve_files import spread
+from ia3_speech.report.systems import median_of, trained_systems
 from ia3_speech.scoring.record import read_result
 from ia3_speech.scoring.table import Rate, Table
 
@@ -274,7 +273,9 @@ def write_tables(exp: Path, methods: list[str], measured: Path | None, seeds: in
     text = table.markdown + "".join(f"\n- {line}" for line in commits) + "\n" * bool(commits)
     write_json(exp / "methods.json", {"methods": rows})
     write_text(exp / "methods.md", text)
-    write_figures(exp / "figures", [Figure("methods", gain_chart(rows, gains).svg_file, table)])
+    write_text(exp / "figures/methods.csv", table.csv())
+    for suffix in (".svg", ".pdf") if has_cairo() else (".svg",):
+        write_picture(exp / f"figures/methods{suffix}", gain_chart(rows, gains).svg_file)
     print(f"{text}The table is in {exp}/methods.md, the figure in {exp}/figures.")
 
 
