@@ -7,7 +7,6 @@ version. `session.Session` and the server's engine use the cache.
 
 from collections import OrderedDict
 from collections.abc import Container, Sequence
-from dataclasses import replace
 from math import inf
 from pathlib import Path
 from threading import Lock
@@ -19,7 +18,7 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.bank import Bank, Row
 from ia3_speech.adapters.io import read_adapter
 from ia3_speech.adapters.load import warn_of_ones
-from ia3_speech.adapters.spec import Term, stamp_of
+from ia3_speech.adapters.spec import Term, stamp_of, term_at
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,11 +67,12 @@ class AdapterCache:
         if known and known.stamp in (term.stamp, stamp_of(term.folder)):
             return
         with registry.without_writers():
-            stamp, adapter = stamp_of(term.folder), read_adapter(self.bank.base.model, term.folder)
+            current = term_at(term.name, term.folder)
+            adapter = read_adapter(self.bank.base.model, current)
         warn_of_ones(adapter)
         put = self.bank.replace if known else self.bank.add
         put(term.folder, adapter)
-        self.loaded[term.folder] = replace(term, weight=1.0, stamp=stamp)
+        self.loaded[term.folder] = current
         for folder in [folder for folder in self.loaded if folder not in keep and folder != term.folder]:
             if len(self.loaded) <= self.max_adapters and self.bank.nbytes <= self.max_bytes:
                 break

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ia3_speech.adapters.card import update_card
+from ia3_speech.adapters.card import other_method, update_card
 from ia3_speech.adapters.record import (
     FILES,
     METADATA,
@@ -29,12 +29,11 @@ from ia3_speech.adapters.record import (
     Adapter,
     Metadata,
     describe_base,
-    method_of,
-    read_metadata,
     same_base,
     write_record,
 )
 from ia3_speech.adapters.registry import REGISTRATION
+from ia3_speech.adapters.spec import Term
 from ia3_speech.adapters.weights import PEFT_PREFIX, read_weights
 from ia3_speech.common.atomic import remove_leftovers, replacing, unexpected_file
 from ia3_speech.common.errors import AdapterError
@@ -222,19 +221,19 @@ def peft_config(model: nn.Module, adapter: Adapter) -> dict[str, Any]:
 # --- reading ------------------------------------------------------------------------------------------------
 
 
-def read_adapter(model: nn.Module, folder: Path) -> Adapter:
+def read_adapter(model: nn.Module, term: Term) -> Adapter:
     """An adapter of `model`'s base, from disk; the model may carry another adapter, and is not changed.
 
     Raises:
-        AdapterError: it is of another method than IA³; it belongs to another base (both are named); a tensor
-            is missing, left over, of the wrong shape, or not finite.
+        AdapterError: its record is damaged; it is of another method than IA³; it belongs to another base
+            (both are named); a tensor is missing, left over, of the wrong shape, or not finite.
     """
-    if (method := method_of(folder)) != "ia3":
+    folder, metadata = term.folder, term.metadata
+    if method := other_method(term.record):
         raise AdapterError(
             f"{folder}: its method is {method}; sums, banks, merging, and training from an adapter need IA³ "
             f"(transcribe and decode take it alone)"
         )
-    metadata = read_metadata(folder)
     check_base(folder, metadata, fingerprint(model))
     tensors = {name.removeprefix(PEFT_PREFIX): t for name, t in read_weights(folder, "pt").items()}
     head_of_base = base_head(model)

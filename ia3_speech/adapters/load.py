@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from ia3_speech.adapters.io import base_head, check_finite, name_of_base, read_adapter, write_adapter
-from ia3_speech.adapters.record import Adapter, Metadata, read_metadata
+from ia3_speech.adapters.record import Adapter, Metadata
 from ia3_speech.adapters.spec import AdapterSpec, parse_sum
 from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.common.errors import AdapterError, BaseError
@@ -102,7 +102,7 @@ def base_of(
 def read_sum(model: nn.Module, spec: AdapterSpec) -> Adapter:
     """The sum of the terms, adapters of `model`'s base; a single term of weight 1 is its adapter unchanged.
     Raises AdapterError as `read_adapter` and `combine`."""
-    adapters = [read_adapter(model, term.folder) for term in spec.terms]
+    adapters = [read_adapter(model, term) for term in spec.terms]
     if spec.is_single:
         return adapters[0]
     records = [{"name": t.name, "weight": t.weight, "sha256": weights_sha256(t.folder)} for t in spec.terms]
@@ -228,8 +228,7 @@ def labels_of_trained(
     """`labels` of a trained adapter, and the speakers of the adapter that training started from (a name, a
     folder, a sum). `speakers` are those of the training data: a single one is a label too, since the adapter
     is that person's. Raises UnknownAdapter."""
-    folders = parse_sum(init_adapter).folders if init_adapter else []
-    records = [*map(read_metadata, folders)]
+    records = [term.metadata for term in parse_sum(init_adapter).terms] if init_adapter else []
     if len(only := {*speakers}) == 1:
         labels = {"speaker": only.pop()} | labels
     return labels | join_speakers([*(metadata.labels for metadata in records if metadata), labels])

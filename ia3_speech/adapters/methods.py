@@ -29,9 +29,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from ia3_speech.adapters.card import other_method
 from ia3_speech.adapters.io import MINI_NAME, check_base, check_finite, save_adapter, to_fp32, write_folder
 from ia3_speech.adapters.load import attach_adapter, read_sum
-from ia3_speech.adapters.record import OWN_WEIGHTS, PEFT_CONFIG, Metadata, method_of, read_json, read_metadata
+from ia3_speech.adapters.record import OWN_WEIGHTS, PEFT_CONFIG, Metadata, read_json
 from ia3_speech.adapters.spec import AdapterSpec
 from ia3_speech.adapters.weights import read_weights, weights_file
 from ia3_speech.common.cli import pip_install
@@ -204,12 +205,13 @@ def load_any(base: Base, spec: AdapterSpec) -> None:
         AdapterError: it belongs to another base; a tensor is missing, left over, of the wrong shape or not
             finite; its method can't be used here; or a sum contains an adapter of another method.
     """
-    folder, model = spec.terms[0].folder, base.model
-    method = method_of(folder)
-    if method == "ia3" or not spec.is_single:
+    term, model = spec.terms[0], base.model
+    method = other_method(term.record)
+    if method is None or not spec.is_single:
         attach_adapter(model, read_sum(model, spec))
         return
-    metadata, tensors = read_metadata(folder), read_weights(folder, "pt")
+    folder, metadata = term.folder, term.metadata
+    tensors = read_weights(folder, "pt")
     check_base(folder, metadata, base.fingerprint)
     config = {"method": f"peft:{method}", "layers": "all", "options": {}} | (
         metadata.config if metadata else {}

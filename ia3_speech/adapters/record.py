@@ -6,11 +6,12 @@
     gate.safetensors                                    perhaps: statistics of its speech (see `routing`)
     guard.json                                          perhaps: when its text is better than the base's
 
-In: an adapter's folder, ours or PEFT's. Out: its record: for loading (`read_metadata`), as JSON for changes
-(`read_record`), or for lists, empty if it can't be read (`read_summary`).
+In: an adapter's folder, ours or PEFT's. Out: its record as JSON values, which a `spec.Term` carries, so that
+nothing below reads it again; or as a dataclass, complete and checked, for loading.
 """
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -196,51 +197,64 @@ def read_json(file: Path, kind: Any = dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-def read_metadata(folder: Path | str) -> Metadata | None:
-    """The record of an adapter, or None if another tool wrote it. Raises AdapterError if it can't be read, is
-    of another schema, or lacks an entry that loading needs."""
-    file = Path(folder) / METADATA
+def read_record(folder: Path) -> dict[str, Any]:
+    """The contents of `ia3_speech.json`; of an adapter that another tool wrote, the base and the method by
+    PEFT's configuration. Raises AdapterError if the file is damaged, missing or of a newer schema."""
+    file = folder / METADATA
     if not file.exists():
-        return None
-    record = read_record(Path(folder))
+        return peft_record(folder)
+    record = read_json(file, Record)
     if record.get("schema") != SCHEMA:
         raise AdapterError(
             f'{file}: "schema" is not {SCHEMA} (a newer ia3-speech may have written it: upgrade)'
         )
-    try:
-        metadata = Metadata(**{f.name: record[f.name] for f in fields(Metadata) if f.name in record})
-        _ = "method" in metadata.config or metadata.ia3_config  # raises where it is damaged
-    except (AttributeError, KeyError, TypeError) as error:
-        raise AdapterError(f"{file}: {error} {DAMAGED}") from error
-    return metadata
+    return record
 
 
-def method_of(folder: Path) -> str:
-    """The method of an adapter, by our record or PEFT's: ia3, lora, …; AdapterError if it is damaged."""
-    if metadata := read_metadata(folder):
-        return str(metadata.config.get("method", "ia3"))
-    return str(read_json(folder / PEFT_CONFIG).get("peft_type", "ia3")).lower()
+def peft_record(folder: Path) -> dict[str, Any]:
+    """The entries of a record that PEFT's configuration holds. `mini` is the base also if a hint follows the
+    name (`io.MINI_NAME`)."""
+    config = read_json(folder / PEFT_CONFIG)
+    base, method = config.get("base_model_name_or_path"), str(config.get("peft_type", "ia3")).lower()
+    record: dict[str, Any] = {}
+    if isinstance(base, str):
+        record["base"] = "mini" if base.startswith("mini (") else base
+    return record | ({"config": {"method": method}} if method != "ia3" else {})
 
 
-def read_record(folder: Path) -> dict[str, Any]:
-    """The contents of `ia3_speech.json`. Raises AdapterError if it is missing or damaged."""
-    file = folder / METADATA
-    if not file.exists():
+def read_summary(folder: Path) -> dict[str, Any]:
+    """`read_record` for lists: empty if the record can't be read. Loading such an adapter is an error."""
+    with suppress(AdapterError):
+        return read_record(folder)
+    return {}
+
+
+def is_ours(record: Mapping[str, Any]) -> bool:
+    """Whether ia3-speech wrote a record, and not another tool."""
+    return "schema" in record
+
+
+def own_record(folder: Path) -> dict[str, Any]:
+    """`read_record` for changes. Raises AdapterError also if another tool wrote the adapter."""
+    if not is_ours(record := read_record(folder)):
         raise AdapterError(
             f"{folder}: has no {METADATA}, so another tool wrote it (load it with load_adapter, and write it "
             f"with save_adapter)"
         )
-    return read_json(file, Record)
+    return record
 
 
-def read_summary(folder: Path) -> dict[str, Any]:
-    """An adapter's `ia3_speech.json`, else the base in PEFT's configuration; empty if neither can be read:
-    such an adapter can be listed, and loading it is an error."""
-    with suppress(AdapterError):
-        return read_record(folder)
-    with suppress(AdapterError):
-        return {"base": peft_base(folder)}
-    return {}
+def metadata_of(record: Mapping[str, Any], folder: Path) -> Metadata | None:
+    """The record of the adapter in `folder` as a dataclass, or None if another tool wrote the adapter. Raises
+    AdapterError if it lacks an entry that loading needs."""
+    if not is_ours(record):
+        return None
+    try:
+        metadata = Metadata(**{f.name: record[f.name] for f in fields(Metadata) if f.name in record})
+        _ = "method" in metadata.config or metadata.ia3_config  # raises where it is damaged
+    except (AttributeError, KeyError, TypeError) as error:
+        raise AdapterError(f"{folder / METADATA}: {error} {DAMAGED}") from error
+    return metadata
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
@@ -248,21 +262,6 @@ def write_record(folder: Path, record: dict[str, Any]) -> None:
 
 
 # --- the base -----------------------------------------------------------------------------------------------
-
-
-def recorded_base(folder: Path) -> str | None:
-    """The base that an adapter was trained on, from our record or PEFT's; None if neither names a base."""
-    if metadata := read_metadata(folder):
-        return metadata.base or None
-    return peft_base(folder)
-
-
-def peft_base(folder: Path) -> str | None:
-    """The base that PEFT's configuration names; `mini` also if a hint follows the name (`io.MINI_NAME`)."""
-    name = read_json(folder / PEFT_CONFIG).get("base_model_name_or_path")
-    if not isinstance(name, str):
-        return None
-    return "mini" if name.startswith("mini (") else name
 
 
 def same_base(recorded: dict[str, Any], other: dict[str, Any]) -> bool:

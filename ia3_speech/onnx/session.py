@@ -17,8 +17,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ia3_speech.adapters.record import METADATA, describe_base, method_of, read_json, read_metadata, same_base
-from ia3_speech.adapters.spec import AdapterSpec
+from ia3_speech.adapters.card import other_method
+from ia3_speech.adapters.record import METADATA, describe_base, read_json, same_base
+from ia3_speech.adapters.spec import AdapterSpec, Term
 from ia3_speech.adapters.weights import read_weights, vector_of, vectors_in
 from ia3_speech.common.atomic import write_json
 from ia3_speech.common.errors import AdapterError, UserError
@@ -173,7 +174,7 @@ class OnnxBase:
         """The arrays of an adapter, or of a weighted sum, 1 + Σ wᵢ·(lᵢ − 1), by their inputs. Raises
         AdapterError as `read`."""
         terms = spec.terms
-        adapters = [self.read(term.folder) for term in terms]
+        adapters = [self.read(term) for term in terms]
         if spec.is_single:
             return adapters[0]
         rest, total = fsum([1.0, *(-term.weight for term in terms)]), {}
@@ -184,12 +185,12 @@ class OnnxBase:
                 total[name] = (summed + rest).astype(np.float32)
         return total
 
-    def read(self, folder: Path) -> dict[str, np.ndarray]:
+    def read(self, term: Term) -> dict[str, np.ndarray]:
         """An adapter's arrays from its folder, ours or PEFT's. Raises AdapterError if it is of another base
         or method, holds a head, lacks a vector of its record, or has a vector that fits no input."""
-        if (method := method_of(folder)) != "ia3":
+        folder, metadata = term.folder, term.metadata
+        if method := other_method(term.record):
             raise AdapterError(f"{folder}: its method is {method}, and a graph's inputs are IA³ vectors")
-        metadata = read_metadata(folder)
         if metadata and not same_base(metadata.fingerprint, self.fingerprint):
             raise AdapterError(
                 f"{folder} was trained on another base, {metadata.base or 'unnamed'} "
