@@ -73,8 +73,8 @@ class LoadedAdapter:
 
 
 # A row's adapter: a name, a sum such as `scots:0.7+medical`, or (name, weight) pairs; None is the base.
-Row = str | None | tuple[tuple[Hashable, float], ...]
-Names = Sequence[Row]
+RowAdapter = str | None | tuple[tuple[Hashable, float], ...]
+Names = Sequence[RowAdapter]
 
 
 class Bank:
@@ -326,7 +326,7 @@ class Bank:
     def select(self, names: Names) -> tuple[dict[TargetModule, torch.Tensor], list[Head], list[str | None]]:
         """The rows of a batch: target module → (batch, 1, d), fp32; each row's head, empty for the base's,
         and window. A sum is computed as `load.combine` does it."""
-        values: dict[Row, torch.Tensor] = {}
+        values: dict[RowAdapter, torch.Tensor] = {}
         with self.loaded_lock:
             rows = {name: self.adapters_of(name) for name in dict.fromkeys(names)}
             for name, adapters in rows.items():
@@ -352,7 +352,7 @@ class Bank:
         values[self.positions[adapter.targets]] = adapter.values
         return values
 
-    def adapters_of(self, name: Row) -> list[tuple[LoadedAdapter, float]]:
+    def adapters_of(self, name: RowAdapter) -> list[tuple[LoadedAdapter, float]]:
         """A row's loaded adapters with their weights, none for the base. An exact name wins over a sum."""
         if isinstance(name, tuple):
             for part, _ in name:

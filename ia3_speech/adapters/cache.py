@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.bank import Bank, Row
+from ia3_speech.adapters.bank import Bank, RowAdapter
 from ia3_speech.adapters.io import read_adapter
 from ia3_speech.adapters.load import warn_of_ones
 from ia3_speech.adapters.spec import Term, stamp_of, term_at
@@ -51,7 +51,7 @@ class AdapterCache:
         names = [self.row(terms) for terms in rows]
         return self.bank.logits(waves, names, any_length=True, features=features)
 
-    def row(self, terms: Terms, keep: Container[Path] = ()) -> Row:
+    def row(self, terms: Terms, keep: Container[Path] = ()) -> RowAdapter:
         """The bank's row for this sum, whose adapters are loaded if necessary. The folders in `keep`, the
         batch's adapters, stay loaded. Raises AdapterError if an adapter can't be loaded."""
         with self.lock:
@@ -76,11 +76,6 @@ class AdapterCache:
         for folder in [folder for folder in self.loaded if folder not in keep and folder != term.folder]:
             if len(self.loaded) <= self.max_adapters and self.bank.nbytes <= self.max_bytes:
                 break
-            self.drop(folder)
-
-    def forget(self, name: str) -> None:
-        """Unload the adapter that is registered under a name."""
-        for folder in [folder for folder, term in self.loaded.items() if term.name == name]:
             self.drop(folder)
 
     def drop(self, folder: Path) -> None:

@@ -85,7 +85,7 @@ class Models:
 
     def choosable(self, client: Client) -> list[Term]:
         """The adapters that `auto` chooses from for a client."""
-        terms = [term for term in choosable_adapters() if (term.folder / GATE).is_file()]
+        terms = (term for term in choosable_adapters() if (term.folder / GATE).is_file())
         return [term for term in terms if client.may_use(term.name) and self.fits(term)]
 
     def usable_aliases(self, client: Client) -> Iterator[str]:
