@@ -40,7 +40,7 @@ from torch.func import functional_call
 
 from ia3_speech.adapters.io import check_base, check_fit
 from ia3_speech.adapters.load import Head, read_sum, sum_heads, weighted_sum, window_of_sum
-from ia3_speech.adapters.record import Adapter
+from ia3_speech.adapters.record import Adapter, is_ours
 from ia3_speech.adapters.registry import MAX_NEAREST
 from ia3_speech.adapters.spec import parse_expression, parse_sum
 from ia3_speech.common.errors import AdapterError
@@ -185,8 +185,8 @@ class Bank:
         """An adapter that is checked to fit the base."""
         if not isinstance(adapter, Adapter):
             return read_sum(self.base.model, parse_sum(adapter))
-        if adapter.metadata:
-            check_base(name, adapter.metadata, self.base.fingerprint)
+        if is_ours(adapter.record):
+            check_base(name, adapter.record, self.base.fingerprint)
         check_fit(self.base.model, adapter)
         return adapter
 

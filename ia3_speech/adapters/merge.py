@@ -168,7 +168,7 @@ def export_terms(
     adapter = read_sum(loaded.model, spec)
     attach_adapter(loaded.model, adapter)
     merge(loaded.model).to(DTYPES[dtype])  # in this order each weight is rounded once
-    labels = adapter.metadata.labels if adapter.metadata else {}
+    labels = adapter.record.get("labels", {})
     # Short names, since a card must hold no path of this machine.
     published = AdapterSpec(tuple(replace(term, name=short_name(term)) for term in spec.terms))
     write_checkpoint(loaded, out, adapter=str(published), labels=labels)

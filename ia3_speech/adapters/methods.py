@@ -32,7 +32,7 @@ from torch import nn
 from ia3_speech.adapters.card import other_method
 from ia3_speech.adapters.io import MINI_NAME, check_base, check_finite, save_adapter, to_fp32, write_folder
 from ia3_speech.adapters.load import attach_adapter, read_sum
-from ia3_speech.adapters.record import OWN_WEIGHTS, PEFT_CONFIG, Metadata, read_json
+from ia3_speech.adapters.record import OWN_WEIGHTS, PEFT_CONFIG, is_ours, new_record, read_json
 from ia3_speech.adapters.spec import AdapterSpec
 from ia3_speech.adapters.weights import read_weights, weights_file
 from ia3_speech.common.cli import pip_install
@@ -190,8 +190,9 @@ def save_method(base: Base, folder: Path, labels: dict[str, str], training: dict
 
     if inserted:
         check_finite(inserted.parameters, "not saved:")
-        metadata = Metadata(base.name, base.fingerprint, inserted.config, dict(labels), training)
-        write_folder(folder, metadata, write_tensors)
+        more = {"labels": dict(labels), "training": training}
+        record = new_record(base.name, base.fingerprint, inserted.config, **more)
+        write_folder(folder, record, write_tensors)
     else:
         save_adapter(base.model, folder, base=base, labels=labels, training=training)
     return weights_file(folder).stat().st_size
@@ -210,12 +211,11 @@ def load_any(base: Base, spec: AdapterSpec) -> None:
     if method is None or not spec.is_single:
         attach_adapter(model, read_sum(model, spec))
         return
-    folder, metadata = term.folder, term.metadata
-    tensors = read_weights(folder, "pt")
-    check_base(folder, metadata, base.fingerprint)
-    config = {"method": f"peft:{method}", "layers": "all", "options": {}} | (
-        metadata.config if metadata else {}
-    )
+    folder, tensors = term.folder, read_weights(term.folder, "pt")
+    check_base(folder, term.record, base.fingerprint)
+    config = {"method": f"peft:{method}", "layers": "all", "options": {}}
+    if is_ours(term.record):
+        config |= term.record["config"]
     if (folder / PEFT_CONFIG).exists():
         options = read_json(folder / PEFT_CONFIG)
         if unknown := unknown_options(options):

@@ -7,13 +7,13 @@
     guard.json                                          perhaps: when its text is better than the base's
 
 In: an adapter's folder, ours or PEFT's. Out: its record as JSON values, which a `spec.Term` carries, so that
-nothing below reads it again; or as a dataclass, complete and checked, for loading.
+nothing below reads it again.
 """
 
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Required, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
@@ -140,29 +140,6 @@ def wrong_entry(value: Any, kind: Any, name: str = "") -> str | None:
 
 
 @dataclass
-class Metadata:
-    """The contents of `ia3_speech.json`: an adapter's description, without its tensors."""
-
-    base: str  # its name: mini, a folder's full path, a hub id; "" if unknown
-    fingerprint: dict[str, Any]  # see `model.fingerprint.fingerprint`
-    # Placements, layers, train_head; for another method than IA³ its name and options
-    config: dict[str, Any]
-    labels: dict[str, str] = field(default_factory=dict)  # speaker, accent, domain, language, …
-    # The trainer's record: data, seed, epochs, seconds, dev WER, …
-    training: dict[str, Any] = field(default_factory=dict)
-    # One entry a test set, see `card.score_summary`; rates as fractions
-    scores: list[dict[str, Any]] = field(default_factory=list)
-    version: str = ia3_speech.__version__  # of the ia3-speech that wrote the file
-    created: str = ""  # the time of writing, in UTC: 2026-01-31T12:00:00Z
-    schema: int = SCHEMA  # of the file
-
-    @property
-    def ia3_config(self) -> IA3Config:
-        """The recorded placements, layers and train_head."""
-        return IA3Config(**(self.config | {"placements": tuple(self.config["placements"])}))
-
-
-@dataclass
 class Adapter:
     """An adapter in memory, not attached to a model."""
 
@@ -171,8 +148,8 @@ class Adapter:
     vectors: "dict[TargetModule, torch.Tensor]"  # target module → l, (d,), fp32
     # The trained head's parameters by their names in the model (`lm_head.weight`), if a head was trained
     head: "dict[str, torch.Tensor]" = field(default_factory=dict)
-    # None: another tool wrote the adapter
-    metadata: Metadata | None = None
+    # As in `ia3_speech.json`; without `is_ours` if another tool wrote the adapter
+    record: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def tensors(self) -> "dict[str, torch.Tensor]":
@@ -244,17 +221,30 @@ def own_record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def metadata_of(record: Mapping[str, Any], folder: Path) -> Metadata | None:
-    """The record of the adapter in `folder` as a dataclass, or None if another tool wrote the adapter. Raises
-    AdapterError if it lacks an entry that loading needs."""
-    if not is_ours(record):
-        return None
+def new_record(
+    base: str, fingerprint: Mapping[str, Any], config: Mapping[str, Any], **more: Any
+) -> dict[str, Any]:
+    """The record of a new adapter.
+
+    Args:
+        base: its name: mini, a folder's full path, a Hub id; "" if unknown.
+        fingerprint: as `model.fingerprint.fingerprint`.
+        config: placements, layers, train_head; of another method than IA³ its name and options.
+        more: labels (speaker, accent, domain, language, …) and training (data, seed, epochs, dev WER, …).
+    """
+    record = {"base": base, "fingerprint": fingerprint, "config": config}
+    record |= {"labels": {}, "training": {}, "scores": []} | more
+    return record | {"version": ia3_speech.__version__, "created": "", "schema": SCHEMA}
+
+
+def ia3_config(record: Mapping[str, Any], folder: Path) -> IA3Config:
+    """The placements, layers and train_head in the record of the adapter in `folder`. Raises AdapterError if
+    they are damaged."""
     try:
-        metadata = Metadata(**{f.name: record[f.name] for f in fields(Metadata) if f.name in record})
-        _ = "method" in metadata.config or metadata.ia3_config  # raises where it is damaged
-    except (AttributeError, KeyError, TypeError) as error:
+        config = record["config"]
+        return IA3Config(**(config | {"placements": tuple(config["placements"])}))
+    except (KeyError, TypeError) as error:
         raise AdapterError(f"{folder / METADATA}: {error} {DAMAGED}") from error
-    return metadata
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:

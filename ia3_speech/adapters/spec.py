@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.card import is_biometric
-from ia3_speech.adapters.record import METADATA, PEFT_CONFIG, Metadata, metadata_of, read_record
+from ia3_speech.adapters.record import METADATA, PEFT_CONFIG, read_record
 from ia3_speech.adapters.weights import tensor_files
 from ia3_speech.common.errors import AdapterError, UnknownAdapter, UserError
 
@@ -47,13 +47,6 @@ class Term:
 
     def __str__(self) -> str:
         return self.name if self.weight == 1 else f"{self.name}:{repr(self.weight).removesuffix('.0')}"
-
-    @property
-    def metadata(self) -> Metadata | None:
-        """The record as a dataclass, or None if another tool wrote the adapter. Raises AdapterError if the
-        record is damaged."""
-        self.refuse_damage()
-        return metadata_of(self.record, self.folder)
 
     def refuse_damage(self) -> None:
         """Raises AdapterError if the record could not be read."""

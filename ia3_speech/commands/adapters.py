@@ -200,9 +200,10 @@ def gate(
         loaded = base_of(spec, adapter)
     else:
         (term,), folder = spec.terms, spec.terms[0].folder
+        term.refuse_damage()
         refuse_other_method(term)
         loaded = base_of(spec, base)
-        check_base(adapter, term.metadata, loaded.fingerprint)
+        check_base(adapter, term.record, loaded.fingerprint)
     name = registry.registered_name(folder)
     utterances = read_for_decoding(data, allow_pipes).utterances if data else read_store(name) if name else []
     if not utterances:

@@ -182,7 +182,8 @@ def make_gates(spec: AdapterSpec, base: "Base") -> Gates:
         if spec.all_registered and (other_method(term.record) or not is_of_base):
             others += [] if is_of_base else [term.name]
             continue
-        check_base(term.name, term.metadata, base.fingerprint)
+        term.refuse_damage()
+        check_base(term.name, term.record, base.fingerprint)
         refuse_other_method(term)
         try:
             if not (term.folder / GATE).is_file():

@@ -11,7 +11,7 @@ from pathlib import Path
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.record import GATE, same_base
+from ia3_speech.adapters.record import GATE, is_ours, same_base
 from ia3_speech.adapters.spec import (
     AdapterSpec,
     Term,
@@ -110,11 +110,10 @@ class Models:
     def fits(self, term: Term) -> bool:
         """Whether an adapter was trained on this base; another tool's adapter is compared when it is
         loaded."""
-        try:
-            metadata = term.metadata
-        except UserError:
+        if term.fault:
             return False
-        return metadata is None or same_base(metadata.fingerprint, self.base.fingerprint)
+        fingerprint = term.record.get("fingerprint", {})
+        return not is_ours(term.record) or same_base(fingerprint, self.base.fingerprint)
 
 
 def no_choice(name: str) -> ApiError:

@@ -106,6 +106,6 @@ def test_a_spec_changes_with_the_files_of_its_adapter(registered, adapter):
 def test_a_damaged_record_is_an_error_where_it_is_needed(registered):
     (registry.adapters_dir() / "accent/ia3_speech.json").write_text('{"schema": 1, "base": ')
     assert len(parse_adapter("auto").terms) == 3 and parse_sum("accent").base("mini") == "mini"
-    for use in (lambda spec: spec.base(), lambda spec: spec.terms[0].metadata):
+    for use in (lambda spec: spec.base(), lambda spec: spec.terms[0].refuse_damage()):
         with pytest.raises(AdapterError, match="damaged"):
             use(parse_sum("accent"))
