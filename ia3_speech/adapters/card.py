@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ia3_speech.adapters.record import CARD, PEFT_CONFIG, describe_base, is_number, read_record, write_record
+from ia3_speech.adapters.record import CARD, PEFT_CONFIG, describe_base, is_number, own_record, write_record
 from ia3_speech.adapters.weights import count_by_placement, read_weights
 from ia3_speech.common.atomic import write_text
 from ia3_speech.common.errors import UserError
@@ -79,7 +79,7 @@ def update_card(
     Raises:
         UserError: the adapter has no record of ours, or a file is no score.json.
     """
-    record, card = read_record(folder), folder / CARD
+    record, card = own_record(folder), folder / CARD
     new = [score_summary(file) for file in score_files]
     sets = Counter((score["set"], score.get("search")) for score in new)
     if twice := [name for (name, _), count in sets.items() if count > 1]:

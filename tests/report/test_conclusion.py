@@ -31,7 +31,7 @@ def exp(tmp_path):
     system = folder / "ia3_plus_seed1"
     (system / "adapter").mkdir(parents=True)
     save_file({"a.ia3_key": np.full(4, 1.5)}, system / "adapter/ia3_speech.safetensors")
-    write(system / "adapter/ia3_speech.json", {"base": "mini"})
+    write(system / "adapter/ia3_speech.json", {"schema": 1, "base": "mini"})
     write(system / "train.json", {"audio_seconds": 90.0, "dev_wer": 0.3, "seed": 1, "seconds": 180})
     write(system / "inputs.json", made(seconds=120))  # of its last part
     write(system / "lm_search.yaml.inputs.json", made(seconds=60))
@@ -165,7 +165,7 @@ def test_a_speaker_s_adapter_is_evaluated_on_that_speaker(exp):
     for speaker in speakers:
         adapter = exp / f"ia3_plus_seed1/{speaker}/fold1/adapter"
         shutil.copytree(exp / "ia3_plus_seed1/adapter", adapter)
-        write(adapter / "ia3_speech.json", {"base": "mini", "labels": {"speaker": speaker}})
+        write(adapter / "ia3_speech.json", {"schema": 1, "base": "mini", "labels": {"speaker": speaker}})
         register(adapter, speaker, [file])
     entries = json.loads((exp / "registered.json").read_text())
     assert registry.registered_names() == ["ann"] and entries["ann"]["refused"] is None

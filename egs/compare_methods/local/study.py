@@ -208,8 +208,8 @@ def time_forward(out: Path, adapter: Path, base: str, method: str) -> None:
     from benchmark import rounds
 
     from ia3_speech.adapters.bank import Bank
+    from ia3_speech.adapters.card import other_method
     from ia3_speech.adapters.methods import add_user_method, load_any
-    from ia3_speech.adapters.record import method_of
     from ia3_speech.adapters.spec import parse_sum
     from ia3_speech.model.base import WAVEFORM, load_base
 
@@ -217,15 +217,17 @@ def time_forward(out: Path, adapter: Path, base: str, method: str) -> None:
     waves, names = [row.astype(np.float32) for row in rows], [f"voice{row}" for row in range(BATCH)]
     alone, adapted = load_base(base), load_base(base)
     add_user_method(*user_method(method)[1:] or [None])
-    load_any(adapted, parse_sum(str(adapter)))
+    spec = parse_sum(str(adapter))
+    load_any(adapted, spec)
     runs: dict[str, Callable[[], Any]] = {"base": lambda: alone.logits(waves)}
     runs["one"] = lambda: adapted.logits(waves)
-    if method_of(adapter) == "ia3":
+    recorded = other_method(spec.terms[0].record)
+    if recorded is None:
         bank = Bank(load_base(base))
         for name in names:
             bank.add(name, str(adapter))
         runs["sixteen"] = partial(bank.logits, waves, names)
-    elif method_of(adapter) == "lora":
+    elif recorded == "lora":
         import peft
 
         mixed = load_base(base)
