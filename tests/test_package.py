@@ -47,7 +47,7 @@ common
 """.strip().splitlines()
 LEVELS = {room: level for level, line in enumerate(ROOMS) for room in line.split()}
 # The rooms that a command may import at its start
-AT_START = {"commands", "session", "decoding", "adapters", "scoring", "model", "data", "common"}
+AT_START = {"commands", "voices", "session", "decoding", "adapters", "scoring", "model", "data", "common"}
 ROOT = Path(ia3_speech.__file__).parent
 FILES = {".".join(("ia3_speech", *f.relative_to(ROOT).with_suffix("").parts)): f for f in ROOT.rglob("*.py")}
 FILES = {name.removesuffix(".__init__"): file for name, file in FILES.items()}
