@@ -275,7 +275,7 @@ def outcome(systems: list[System], entries: dict[str, Json]) -> tuple[list[str],
     if start := shown.train.get("init_adapter"):
         gains[0] += f"; it started from {start}"
     out_of_domain = best.results.get(OUT_OF_DOMAIN) or by_search[GREEDY].results.get(OUT_OF_DOMAIN)
-    cost = out_of_domain_sentence(out_of_domain)
+    cost = out_of_domain_sentence(out_of_domain, best.search)
     refused = [name for name, entry in entries.items() if entry["refused"]]
     if refused and newest["speaker"]:
         notes.append(
