@@ -83,7 +83,7 @@ def out_of_domain_sentence(result: Result | None, search: str) -> str:
     where, rates = f"On out-of-domain speech ({size_of(result)})", result.all
     if "wer" not in rates.changes:
         return f"{where} the word error rate is {percent(rates.wer)} %."
-    subject = subject_of(result) if result.search == search else f"{subject_of(result)} alone"
+    subject = f"{subject_of(result)} alone" if result.search == GREEDY != search else subject_of(result)
     text = change_in_words(rates, subject, result.baseline_label)
     if direction(rates.change()) == "worse":
         text += ": use it only for the speech that it was trained for"
