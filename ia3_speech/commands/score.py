@@ -197,15 +197,17 @@ def format_result(result: Result) -> str:
     Warning: the test set has 3 speakers only, so that the intervals are too narrow.
     """  # noqa: E501
     head = ["", "utterances", "words", "WER %", "CER %", "MER %", "WIL %"]
-    head += ["term errors %"] * bool(result.terms) + ["before %", "change %"] * result.has_baseline
+    head += ["term errors %"] if result.terms else []
+    head += ["before %", "change %"] if result.has_baseline else []
     rows, ranges = [("all", result.all)], []
     if result.unseen:
         rows.append(("sentences not in training", result.unseen))
     for label, values in result.by_label.items():
         rates = sorted(row.wer for row in values.values() if row.words)
         if 1 < len(values) <= MAX_VALUES:
-            marks = {value: MARK * result.is_marked(label, row) for value, row in values.items()}
-            rows += [(f"{label} {value}{marks[value]}", row) for value, row in values.items()]
+            for value, row in values.items():
+                mark = MARK if result.is_marked(label, row) else ""
+                rows.append((f"{label} {value}{mark}", row))
         elif len(values) > MAX_VALUES and rates:
             middle, low, high = (percent(rate, 2) for rate in (median(rates), rates[0], rates[-1]))
             ranges.append(f"{label}: {len(values)} values, median WER {middle}, from {low} to {high}\n")
