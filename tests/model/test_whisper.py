@@ -345,19 +345,6 @@ def real():
     return load_base(path)
 
 
-def test_real_speech_is_written_with_times(real):
-    from ia3_speech.data.audio import load_audio
-    from ia3_speech.decoding.word_times import words_of
-
-    wave = load_audio(next((SHARED / "data/librispeech_237").rglob("*-0002.flac")))
-    (row,) = real.logits([wave])
-    hypothesis = real.greedy(row)
-    words = words_of(real, row, hypothesis, len(wave) / 16_000)
-    assert [word.text for word in words] == hypothesis.text.split() and len(words) > 3
-    times = np.array([(word.start, word.end) for word in words])
-    assert (np.diff(times.ravel()) >= 0).all() and 0 < min(word.confidence for word in words) <= 1
-
-
 def test_noise_music_and_silence_have_no_text(real):
     pytest.importorskip("silero_vad")
     asr = load(real.name)

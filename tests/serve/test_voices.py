@@ -3,7 +3,6 @@
 import io
 import os
 import threading
-import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ import pytest
 from ia3_speech.adapters import registry
 from ia3_speech.serve import adapters_api
 from ia3_speech.serve.jobs import STATE, Jobs, read_job
-from ia3_speech.voices import store, voice
+from ia3_speech.voices import store
 from tests.serve.conftest import SENTENCE, eventually
 
 ONE, TWO, ADMIN = "key-number-one-0001", "key-number-two-0002", "key-of-the-admin-3"
@@ -95,32 +94,6 @@ def test_a_form_that_ends_after_its_voice_was_deleted_stores_nothing(running, re
     assert httpx.post(url, content=slowly(), headers=headers, timeout=60).status_code == 404
     assert running.send("GET", "voices/anna").status_code == 404
     assert not store.store_of("anna").exists() and not store.voice_folder("anna").exists()
-
-
-def test_requests_that_wait_for_a_deletion_belong_to_the_next_owner(serving, recordings, no_process):
-    """A removal, an upload, a job and two beginners wait for one writer."""
-    with serving(keys=KEYS) as running, ThreadPoolExecutor() as threads:
-        running.begin("anna", ONE)
-        running.record("anna", recordings[0], key=ONE)
-        with store.only_writer("anna"):
-            deleted = threads.submit(running.send, "DELETE", "voices/anna", ONE)
-            eventually(lambda: "removed" in store.voice_record("anna"))
-            waiting = [threads.submit(running.send, "POST", "voices/anna/learn", ONE, epochs=1)]
-            waiting.append(threads.submit(running.record, "anna", recordings[1], SENTENCE, ONE))
-            begun = [threads.submit(running.begin, "anna", key, new="true") for key in (ONE, TWO)]
-            time.sleep(0.5)  # until they wait
-        assert deleted.result().status_code == 200
-        statuses = [future.result().status_code for future in begun]
-        owner = store.voice_record("anna").get("owner") if 201 in statuses else None
-        assert [status for status in statuses if status == 201] == ([201] if owner else [])
-        answers = {future.result().status_code for future in waiting}
-        if owner == "a":  # its first owner, who may store in it and let it learn
-            assert answers <= {201, 202, 400, 404, 409}
-        else:
-            assert answers <= {404, 409} and not voice.read_store("anna") and read_job("anna") == {}
-        for key, name in ((ONE, "a"), (TWO, "b")):
-            seen = running.send("GET", "voices/anna", key).status_code
-            assert seen == (200 if owner == name else 404)
 
 
 def test_another_keys_voice_is_neither_uploaded_over_nor_removed(serving, adapters, no_process, monkeypatch):
