@@ -20,7 +20,8 @@ from math import isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ia3_speech.adapters.record import GATE, GUARD, SEARCH_FILES, STORED_LM_WEIGHTS, method_of, read_metadata
+from ia3_speech.adapters.card import other_method
+from ia3_speech.adapters.record import GATE, GUARD, SEARCH_FILES, STORED_LM_WEIGHTS, is_ours
 from ia3_speech.adapters.spec import AUTO, BASE_ALONE, AdapterSpec, parse_adapter
 from ia3_speech.common.errors import UserError
 from ia3_speech.decoding.formats import parse_formats
@@ -168,10 +169,10 @@ class Session:
         """Whether a request is guarded. Raises UserError if its user asks for a guard that is impossible."""
         if spec.guard is False or not spec.folders:
             return False
-        folders = () if spec.choice else [term.folder for term in spec.terms]
+        terms = () if spec.choice else spec.terms
         names = (GATE,) if spec.guard else (GATE, GUARD)
         missing = next(
-            (f for folder in folders for name in names if not (f := folder / name).is_file()), None
+            (f for term in terms for name in names if not (f := term.folder / name).is_file()), None
         )
         reason = missing and f"{missing} is missing (ia3-speech adapters gate writes it)"
         if not (spec.is_single or spec.choice == AUTO):
@@ -180,7 +181,7 @@ class Session:
             )
         elif self.settings.get("test_time"):
             reason = "`test_time` adapts the base, too"
-        elif any(method_of(folder) != "ia3" for folder in folders):
+        elif any(other_method(term.record) for term in terms):
             reason = "its method is not IA³"
         if reason and spec.guard:
             raise UserError(f"`guard`: {spec} can't be guarded: {reason}")
@@ -312,7 +313,7 @@ def load(
     if precision == "auto":
         logger.info("precision %s: %s", loaded.precision, loaded.precision_reason)
     attached = None
-    if spec.is_single and not test_time and method_of(spec.terms[0].folder) != "ia3":
+    if spec.is_single and not test_time and other_method(spec.terms[0].record):
         attached = spec
         load_any(loaded, spec)
     settings = {"batch_seconds": batch_seconds, "max_seconds": max_seconds, "vad": vad}
@@ -323,8 +324,8 @@ def load(
 
 def language_of(spec: AdapterSpec) -> str | None:
     """The language that all adapters of a spec record; None if there is none."""
-    records = [read_metadata(folder) for folder in spec.folders]
-    languages = {record.config.get("language") for record in records if record}
+    records = [term.record for term in spec.all_terms if is_ours(term.record)]
+    languages = {record.get("config", {}).get("language") for record in records}
     return languages.pop() if len(languages) == 1 else None
 
 

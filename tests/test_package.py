@@ -32,7 +32,7 @@ __main__ transcribe
 commands
 serve
 voices
-report results
+report
 training
 live
 session
@@ -47,7 +47,7 @@ common
 """.strip().splitlines()
 LEVELS = {room: level for level, line in enumerate(ROOMS) for room in line.split()}
 # The rooms that a command may import at its start
-AT_START = {"commands", "session", "decoding", "adapters", "scoring", "model", "data", "common"}
+AT_START = {"commands", "voices", "session", "decoding", "adapters", "scoring", "model", "data", "common"}
 ROOT = Path(ia3_speech.__file__).parent
 FILES = {".".join(("ia3_speech", *f.relative_to(ROOT).with_suffix("").parts)): f for f in ROOT.rglob("*.py")}
 FILES = {name.removesuffix(".__init__"): file for name, file in FILES.items()}
@@ -82,7 +82,7 @@ def test_commands_import_other_rooms_in_functions_alone():
     for module in FILES:
         if room_of(module) == "commands":
             imported = imports_of(module, at_start=True) - {"ia3_speech.training.config"}  # flags
-            others = {room_of(other) for other in imported} - AT_START - {""}
+            others = {room_of(other) for other in imported} - AT_START - {module.rpartition(".")[2], ""}
             assert not others, f"{module} imports {', '.join(others)} at its start"
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ia3_speech.adapters.record import CARD, PEFT_CONFIG, describe_base, is_number, read_record, write_record
+from ia3_speech.adapters.record import CARD, PEFT_CONFIG, describe_base, is_number, own_record, write_record
 from ia3_speech.adapters.weights import count_by_placement, read_weights
 from ia3_speech.common.atomic import write_text
 from ia3_speech.common.errors import UserError
@@ -79,7 +79,7 @@ def update_card(
     Raises:
         UserError: the adapter has no record of ours, or a file is no score.json.
     """
-    record, card = read_record(folder), folder / CARD
+    record, card = own_record(folder), folder / CARD
     new = [score_summary(file) for file in score_files]
     sets = Counter((score["set"], score.get("search")) for score in new)
     if twice := [name for (name, _), count in sets.items() if count > 1]:
@@ -107,7 +107,7 @@ def score_summary(file: Path) -> dict[str, Any]:
     data that the test set shares with training, and the WER of the other sentences; the number of speakers,
     if each was decoded with their adapter.
     """
-    from ia3_speech.scoring.record import GREEDY, SEARCHES, read_result
+    from ia3_speech.scoring.record import GREEDY, read_result
 
     result = read_result(file)
     score, change = result.record, (result.record.get("changes") or {}).get("wer") or {}
@@ -118,8 +118,7 @@ def score_summary(file: Path) -> dict[str, Any]:
     summary = {"set": name, "corpus": corpus} | {name: score.get(name) for name in names}
     summary["base_wer"] = change.get("baseline")
     if result.search != GREEDY:
-        search = SEARCHES[result.search].removeprefix(" + ")
-        summary |= {"search": search, "compared_with": result.baseline_label}
+        summary |= {"search": result.search_name, "compared_with": result.baseline_label}
     summary |= {name: change.get(name) for name in ("relative", "relative_ci")}
     if result.warnings:
         summary["warnings"] = result.warnings
@@ -298,16 +297,34 @@ def score_table(record: Mapping[str, Any]) -> str:
 
 
 def score_notes(record: Mapping[str, Any]) -> str:
-    """Warnings about the scores: training had no effect, or shares data with a test set."""
-    from ia3_speech.scoring.sentences import NOT_IMPROVED, score_sentences
+    """Warnings that training had no effect, or shares data with a test set, and what qualifies a score."""
+    from ia3_speech.scoring.sentences import NOT_IMPROVED
 
-    scores = record.get("scores") or []
-    warnings = [f"{score['set']}: {text}" for score in scores for text in score.get("warnings") or ()]
+    warnings, notes = [], []
     if (record.get("training") or {}).get("selected_epoch") == 0:
-        warnings.insert(0, NOT_IMPROVED)
-    lines = [f"**Warning.** {markdown_text(text)}" for text in warnings]
-    lines += [markdown_text(text) for score in scores for text in score_sentences(score)]
+        warnings.append(NOT_IMPROVED)
+    for score in record.get("scores") or []:
+        warnings += [f"{score['set']}: {text}" for text in score.get("warnings") or ()]
+        notes += score_qualifications(score)
+    lines = [f"**Warning.** {markdown_text(text)}" for text in warnings] + [*map(markdown_text, notes)]
     return "".join(f"\n\n> {line}." for line in dict.fromkeys(lines))
+
+
+def score_qualifications(score: Mapping[str, Any]) -> Iterator[str]:
+    """Sentences, without full stops, on what a score is of."""
+    name = score_name(score)
+    if score.get("search"):
+        yield f"{name}: a language model or hot words of the adapter's own are not published with it"
+    if speakers := score.get("pooled_speakers"):
+        yield (
+            f"{score['set']}: pooled over the adapters of {plural(speakers, 'speaker')}; each utterance is "
+            f"decoded by an adapter of its speaker that was not trained on it"
+        )
+    if unseen := score.get("unseen_sentences"):
+        compared = score.get("compared_with") or "the base alone"
+        base = f", {Rate(unseen['base_wer'])} % with {compared}" if unseen.get("base_wer") else ""
+        count = plural(unseen["utterances"], "utterance")
+        yield f"{name}: WER {Rate(unseen['wer'])} % on the {count} whose sentence is not in training{base}"
 
 
 def score_name(score: Mapping[str, Any]) -> str:

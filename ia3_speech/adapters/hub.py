@@ -36,7 +36,6 @@ from ia3_speech.adapters.record import (
     PEFT_CONFIG,
     PEFT_WEIGHTS,
     is_number,
-    peft_base,
     read_json,
     read_record,
     read_summary,
@@ -125,7 +124,7 @@ def copy_publishable(folder: Path, copies: Path, name: str, base: str | None = N
     from the record of its training only numbers and PUBLIC entries;
     with the card of an adapter `name`. A second copy changes nothing. Raises AdapterError if the adapter is
     damaged."""
-    record = read_record(folder) if (folder / METADATA).exists() else {"base": peft_base(folder) or ""}
+    record = read_record(folder)
     local, training = record.get("base", ""), record.get("training", {})
     record |= {"base": base or (base_name(local) if local else "")}
     if "training" in record:

@@ -29,9 +29,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from ia3_speech.adapters.card import other_method
 from ia3_speech.adapters.io import MINI_NAME, check_base, check_finite, save_adapter, to_fp32, write_folder
 from ia3_speech.adapters.load import attach_adapter, read_sum
-from ia3_speech.adapters.record import OWN_WEIGHTS, PEFT_CONFIG, Metadata, method_of, read_json, read_metadata
+from ia3_speech.adapters.record import OWN_WEIGHTS, PEFT_CONFIG, is_ours, new_record, read_json
 from ia3_speech.adapters.spec import AdapterSpec
 from ia3_speech.adapters.weights import read_weights, weights_file
 from ia3_speech.common.cli import pip_install
@@ -189,8 +190,9 @@ def save_method(base: Base, folder: Path, labels: dict[str, str], training: dict
 
     if inserted:
         check_finite(inserted.parameters, "not saved:")
-        metadata = Metadata(base.name, base.fingerprint, inserted.config, dict(labels), training)
-        write_folder(folder, metadata, write_tensors)
+        more = {"labels": dict(labels), "training": training}
+        record = new_record(base.name, base.fingerprint, inserted.config, **more)
+        write_folder(folder, record, write_tensors)
     else:
         save_adapter(base.model, folder, base=base, labels=labels, training=training)
     return weights_file(folder).stat().st_size
@@ -204,16 +206,16 @@ def load_any(base: Base, spec: AdapterSpec) -> None:
         AdapterError: it belongs to another base; a tensor is missing, left over, of the wrong shape or not
             finite; its method can't be used here; or a sum contains an adapter of another method.
     """
-    folder, model = spec.terms[0].folder, base.model
-    method = method_of(folder)
-    if method == "ia3" or not spec.is_single:
+    term, model = spec.terms[0], base.model
+    method = other_method(term.record)
+    if method is None or not spec.is_single:
         attach_adapter(model, read_sum(model, spec))
         return
-    metadata, tensors = read_metadata(folder), read_weights(folder, "pt")
-    check_base(folder, metadata, base.fingerprint)
-    config = {"method": f"peft:{method}", "layers": "all", "options": {}} | (
-        metadata.config if metadata else {}
-    )
+    folder, tensors = term.folder, read_weights(term.folder, "pt")
+    check_base(folder, term.record, base.fingerprint)
+    config = {"method": f"peft:{method}", "layers": "all", "options": {}}
+    if is_ours(term.record):
+        config |= term.record["config"]
     if (folder / PEFT_CONFIG).exists():
         options = read_json(folder / PEFT_CONFIG)
         if unknown := unknown_options(options):

@@ -11,21 +11,23 @@ a `+` or `:` in it. There is no `-` operator, because names have hyphens.
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from math import isfinite
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.card import is_biometric
-from ia3_speech.adapters.record import read_summary, recorded_base
+from ia3_speech.adapters.record import METADATA, PEFT_CONFIG, read_record
 from ia3_speech.adapters.weights import tensor_files
 from ia3_speech.common.errors import AdapterError, UnknownAdapter, UserError
 
 AUTO = "auto"
 CHANNEL = re.compile(r"\s*(left|right|\d+)\s*=(.*)", re.DOTALL)  # with its adapter
+MAX_RECORDS = 4_000  # in memory, so that a list of adapters reads none again
 HINT = "write NAME or NAME:WEIGHT between the plus signs, such as accent:0.7+medical:0.5"
 
 Value = TypeVar("Value")
@@ -38,10 +40,18 @@ class Term:
     name: str  # the adapter's name, path or id, as the user wrote it
     folder: Path
     weight: float = 1.0  # finite; 0 is the base, 1 the adapter
-    stamp: tuple[int, ...] = ()  # of the file with its tensors, different after each change; see `stamp_of`
+    stamp: tuple[int, ...] = ()  # of its tensors and its record, different after each change; see `stamp_of`
+    # As `record.read_record`; empty if it is damaged, and `fault` is then the message
+    record: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    fault: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return self.name if self.weight == 1 else f"{self.name}:{repr(self.weight).removesuffix('.0')}"
+
+    def refuse_damage(self) -> None:
+        """Raises AdapterError if the record could not be read."""
+        if self.fault:
+            raise AdapterError(self.fault)
 
 
 @dataclass(frozen=True)
@@ -77,31 +87,54 @@ class AdapterSpec:
         return replace(self, guard=False if guard is None and not may_have else guard)
 
     @property
+    def all_terms(self) -> list[Term]:
+        """The terms, including those of the channels."""
+        return [term for spec in (self, *(spec for _, spec in self.channels)) for term in spec.terms]
+
+    @property
     def folders(self) -> list[Path]:
         """The folders of all adapters, including the channels' adapters."""
-        return [term.folder for spec in (self, *(spec for _, spec in self.channels)) for term in spec.terms]
+        return [term.folder for term in self.all_terms]
 
     def base(self, base: str | Path | None = None) -> str:
         """The name of the base that these adapters need: `base` if it is given, else the first base that an
-        adapter records, else mini. `auto` may find adapters of other bases, so their records don't count."""
-        folders = [] if self.all_registered else self.folders
-        return str(base or next(filter(None, map(recorded_base, folders)), "mini"))
+        adapter records, else mini. `auto` may find adapters of other bases, so their records don't count.
+        Raises AdapterError if a record is damaged."""
+        if base or self.all_registered:
+            return str(base or "mini")
+        for term in self.all_terms:
+            term.refuse_damage()
+        return next(filter(None, (term.record.get("base") for term in self.all_terms)), "mini")
 
 
 BASE_ALONE = AdapterSpec()
 
 
 def stamp_of(folder: Path) -> tuple[int, ...]:
-    """Modification time, size and inode of the file with an adapter's tensors; empty if there is none."""
-    with suppress(OSError, IndexError):
-        status = tensor_files(folder)[0].stat()
-        return status.st_mtime_ns, status.st_size, status.st_ino
+    """Modification time, size and inode of the file with an adapter's tensors, then of its record; empty if
+    it has no tensors."""
+    files = tensor_files(folder)[:1]
+    files += [file for name in (METADATA, PEFT_CONFIG) if files and (file := folder / name).is_file()][:1]
+    with suppress(OSError):
+        statuses = [file.stat() for file in files]
+        return tuple(n for status in statuses for n in (status.st_mtime_ns, status.st_size, status.st_ino))
     return ()
 
 
 def term_at(name: str, folder: Path) -> Term:
     """A term with the adapter's current state on disk."""
-    return Term(name, folder, stamp=stamp_of(folder))
+    stamp = stamp_of(folder)
+    record, fault = read_stamped(folder, stamp)
+    return Term(name, folder, stamp=stamp, record=record, fault=fault)
+
+
+@lru_cache(MAX_RECORDS)
+def read_stamped(folder: Path, _stamp: tuple[int, ...]) -> tuple[Mapping[str, Any], str]:
+    """The record of an adapter whose files have this stamp, and its fault, as a term has them."""
+    try:
+        return read_record(folder), ""
+    except AdapterError as error:
+        return {}, str(error)
 
 
 def tensor_files_of(spec: AdapterSpec) -> list[Path]:
@@ -260,7 +293,7 @@ def choosable_adapters() -> list[Term]:
     """All registered adapters except earlier versions (NAME@1) and adapters of people."""
     names = [name for name in registry.registered_names() if "@" not in name]
     terms = [term_at(name, registry.adapters_dir() / name) for name in names]
-    return [term for term in terms if not is_biometric(read_summary(term.folder))]
+    return [term for term in terms if not is_biometric(term.record)]
 
 
 def find_registered(name: str) -> Term | None:

@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from ia3_speech.adapters import hub, registry
 from ia3_speech.adapters.card import BIOMETRIC, card_title, score_line, update_card
-from ia3_speech.adapters.record import GATE, read_metadata, read_summary
+from ia3_speech.adapters.record import GATE, read_summary
 from ia3_speech.adapters.spec import AdapterSpec, parse_sum, short_name, term_at
 from ia3_speech.adapters.weights import format_spreads, read_weights, spreads, vectors_in
 from ia3_speech.common.errors import AdapterError, UserError
@@ -199,10 +199,11 @@ def gate(
     if is_base:
         loaded = base_of(spec, adapter)
     else:
-        folder = spec.terms[0].folder
-        refuse_other_method(adapter, folder)
+        (term,), folder = spec.terms, spec.terms[0].folder
+        term.refuse_damage()
+        refuse_other_method(term)
         loaded = base_of(spec, base)
-        check_base(adapter, read_metadata(folder), loaded.fingerprint)
+        check_base(adapter, term.record, loaded.fingerprint)
     name = registry.registered_name(folder)
     utterances = read_for_decoding(data, allow_pipes).utterances if data else read_store(name) if name else []
     if not utterances:

@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.record import recorded_base
+from ia3_speech.adapters.record import read_record
 from ia3_speech.common.cli import message_of
 from ia3_speech.common.errors import UserError
 from ia3_speech.common.formatting import in_columns, plural
@@ -50,7 +50,7 @@ def add(name: str, *corrections: str, recordings: Path | None = None) -> int:
     adapter, (source, *text) = voice.registered(name), corrections
     entries, problems = read_corrections(Path(source), " ".join(text), recordings)
     with only_writer(name):
-        base = load_base(recorded_base(adapter) or "mini", device="cpu")
+        base = load_base(read_record(adapter).get("base") or "mini", device="cpu")
         known, taken = len(voice.read_store(name)), {}
         for entry in entries:
             file, where = entry.file, entry.where

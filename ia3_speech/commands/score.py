@@ -191,10 +191,10 @@ def format_result(result: Result) -> str:
     accent welsh*              1      4  25.00                –  17.65  25.00  25.00     50.00     -50.0                –
 
     Rates in percent. Intervals: bootstrap over 3 speakers, 10,000 replicates, seed 0.
-    With only 3 speakers, the intervals are too narrow.
     * fewer than 10 speakers (for a single speaker, utterances are drawn): the interval is too narrow.
     Change: relative to the baseline, paired; negative is better.
     MAPSSWE, baseline against system: 8 segments, z = 3.416, p = 0.000636
+    Warning: the test set has 3 speakers only, so that the intervals are too narrow.
     """  # noqa: E501
     head = ["", "utterances", "words", "WER %", "CER %", "MER %", "WIL %"]
     head += ["term errors %"] * bool(result.terms) + ["before %", "change %"] * result.has_baseline
@@ -219,9 +219,7 @@ def format_result(result: Result) -> str:
 
 def notes(result: Result, is_marked: bool) -> Iterator[str]:
     """How the intervals were computed, the tests, and warnings; `is_marked`: whether a row has a mark."""
-    method, *too_narrow = sentences.interval_sentences(result)
-    yield f"Rates in percent. {method}"
-    yield from too_narrow
+    yield f"Rates in percent. {sentences.interval_sentence(result)}"
     if is_marked:
         yield sentences.few_clusters_sentence(result.all.ci_unit)
     if result.has_baseline:
@@ -229,7 +227,8 @@ def notes(result: Result, is_marked: bool) -> Iterator[str]:
     if test := result.record.get("mapsswe"):
         segments = plural(test["segments"], "segment")
         yield f"MAPSSWE, baseline against system: {segments}, z = {test['z']:.3f}, p = {test['p']:.3g}"
-    yield from (f"Warning: {text}." for text in result.warnings)
+    warnings = [*result.warnings, *sentences.size_warnings(result, "the test set")]
+    yield from (f"Warning: {text}." for text in warnings)
     if sentence := sentences.no_overlap_sentence(result):
         yield sentence
     if result.confidences:

@@ -117,7 +117,7 @@ def report(options: TrainingOptions, summary: dict[str, Any]) -> list[str]:
     """The result, in sentences."""
     adapter = f"{options.out}/adapter"
     if options.dev is None:
-        from ia3_speech.results.curve_files import gain_of_others
+        from ia3_speech.report.curve_files import gain_of_others
         from ia3_speech.training.few_minutes import cross_validation_report
 
         return [*cross_validation_report(adapter, summary), *filter(None, [gain_of_others(options.base)])]

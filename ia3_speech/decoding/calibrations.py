@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ia3_speech.adapters.card import set_name
-from ia3_speech.adapters.record import METADATA, read_record, read_summary, same_base, write_record
+from ia3_speech.adapters.record import METADATA, own_record, same_base, write_record
 from ia3_speech.adapters.registry import without_writers
 from ia3_speech.adapters.spec import AdapterSpec
 from ia3_speech.common.atomic import write_json
@@ -55,7 +55,7 @@ def stored_calibrations(
     UserError if the base's file cannot be read."""
     stored: Any = {}
     if spec != AdapterSpec():
-        stored = read_summary(spec.terms[0].folder).get("confidence") if spec.is_single else {}
+        stored = spec.terms[0].record.get("confidence") if spec.is_single else {}
     elif base_folder:
         stored = load_json(base_folder / BASE_CONFIDENCE, None)
     if not isinstance(stored, dict):
@@ -108,7 +108,7 @@ def storage_file(base: "Base", spec: AdapterSpec) -> Path:
     if spec.terms:
         if not spec.is_single:
             raise UserError("`store` needs a single adapter: a sum has no folder (take `out`)")
-        read_record(spec.terms[0].folder)
+        own_record(spec.terms[0].folder)
         return spec.terms[0].folder / METADATA
     folder = Path(base.model.config.name_or_path)
     if not folder.is_dir():
@@ -133,7 +133,7 @@ def store_scaling(
     }
     if spec.terms:
         with without_writers():  # a registered adapter may be replaced meanwhile
-            record = read_record(file.parent)
+            record = own_record(file.parent)
             write_record(file.parent, record | {"confidence": record.get("confidence", {}) | entry})
         return file
     stored = stored_calibrations(file.parent, AdapterSpec())

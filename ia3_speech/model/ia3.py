@@ -251,8 +251,9 @@ def parameter_table(model: nn.Module) -> str:
     counts["head"] = sum(p.numel() for p in (attachment(model).base_head or {}).values())
     rows = [("placement", "layers", "parameters", "share of the base")]
     for name, count in counts.items():
-        place = "" if name in ("conv", "head") else layers
-        rows += [(name, place, f"{count:,}", f"{count / base:.4%}")] * (count > 0)
+        if count:
+            layers_of_vectors = "" if name in ("conv", "head") else layers
+            rows.append((name, layers_of_vectors, f"{count:,}", f"{count / base:.4%}"))
     total = sum(counts.values())
     rows.append(("all", "", f"{total:,}", f"{total / base:.4%} of {base:,}"))
     return "\n".join(in_columns(rows, left=(0, 1, 3)))

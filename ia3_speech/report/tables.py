@@ -35,8 +35,8 @@ from ia3_speech.common.errors import UserError
 from ia3_speech.common.formatting import numeric_order, plural
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.utterance import Utterance, load_utterances
+from ia3_speech.report.curve_files import learning_curve_table, trade_off_table
 from ia3_speech.report.data import ReportData
-from ia3_speech.results.curve_files import learning_curve_table, trade_off_table
 from ia3_speech.scoring.error_rates import compared_rows, rates_table, terms_table
 from ia3_speech.scoring.sentences import direction, true_minus
 from ia3_speech.scoring.table import INTERVAL, Cell, Rate, Table, cell_text
@@ -145,7 +145,7 @@ def shown_cell(cell: Cell, few_clusters: bool = False) -> tuple[str, str, str]:
     interval excludes 0 and is from enough clusters."""
     if isinstance(cell, Rate):
         text, bounds = cell.parts
-        style = direction(cell.bounds) if cell.signed and not few_clusters else ""
+        style = direction(cell) if cell.signed and not few_clusters else ""
         return true_minus(text), true_minus(bounds), style
     return true_minus(cell_text(cell)) if isinstance(cell, int | float) else cell_text(cell), "", ""
 

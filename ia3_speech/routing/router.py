@@ -14,16 +14,15 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ia3_speech.adapters.card import other_method
 from ia3_speech.adapters.io import check_base
-from ia3_speech.adapters.record import GATE, GUARD, read_metadata, read_summary, same_base
+from ia3_speech.adapters.record import GATE, GUARD, same_base
 from ia3_speech.adapters.registry import MAX_LISTED
-from ia3_speech.adapters.spec import AdapterSpec
+from ia3_speech.adapters.spec import AdapterSpec, Term
 from ia3_speech.common.errors import UserError
 from ia3_speech.decoding.recognizer import Candidates, Memory, Recognition, Recognizer
 from ia3_speech.decoding.transcript import Choice
@@ -179,13 +178,13 @@ def make_gates(spec: AdapterSpec, base: "Base") -> Gates:
     """
     channels, usable, others = channels_of(base), [], []
     for term in spec.terms:
-        summary = read_summary(term.folder)
-        is_of_base = same_base(summary.get("fingerprint", {}), base.fingerprint)
-        if spec.all_registered and (other_method(summary) or not is_of_base):
+        is_of_base = same_base(term.record.get("fingerprint", {}), base.fingerprint)
+        if spec.all_registered and (other_method(term.record) or not is_of_base):
             others += [] if is_of_base else [term.name]
             continue
-        check_base(term.name, read_metadata(term.folder), base.fingerprint)
-        refuse_other_method(term.name, term.folder)
+        term.refuse_damage()
+        check_base(term.name, term.record, base.fingerprint)
+        refuse_other_method(term)
         try:
             if not (term.folder / GATE).is_file():
                 hint = f"ia3-speech adapters gate {term.name} --data DIR adds it, best from its training data"
@@ -206,7 +205,7 @@ def make_gates(spec: AdapterSpec, base: "Base") -> Gates:
     return Gates(replace(spec, terms=tuple(term for term, _, _ in usable)), gate, guards)
 
 
-def refuse_other_method(adapter: str, folder: Path) -> None:
+def refuse_other_method(term: Term) -> None:
     """Raises UserError unless an adapter's method is IA³."""
-    if method := other_method(read_summary(folder)):
-        raise UserError(f"{adapter}: its method is {method}, and auto chooses only among IA³ adapters")
+    if method := other_method(term.record):
+        raise UserError(f"{term.name}: its method is {method}, and auto chooses only among IA³ adapters")

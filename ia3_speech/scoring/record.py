@@ -94,6 +94,11 @@ class Result:
         return self.record["search"]
 
     @property
+    def search_name(self) -> str:
+        """`LM + hot words`; empty for greedy search."""
+        return SEARCHES[self.search].removeprefix(" + ")
+
+    @property
     def set(self) -> str:
         return self.record["set"]
 

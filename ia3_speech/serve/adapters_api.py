@@ -24,7 +24,7 @@ from ia3_speech.adapters.card import base_name
 from ia3_speech.adapters.hub import copy_publishable
 from ia3_speech.adapters.io import read_adapter
 from ia3_speech.adapters.record import CARD, FILES, GATE, GUARD
-from ia3_speech.adapters.spec import Term
+from ia3_speech.adapters.spec import Term, term_at
 from ia3_speech.common.errors import NameTaken, StoreLocked, UserError
 from ia3_speech.routing.gate import channels_of, read_gate
 from ia3_speech.routing.guard import read_rule
@@ -136,7 +136,7 @@ def register_upload(server: Server, client: Client, name: str, form: AdapterForm
             if (folder / GUARD).is_file():
                 read_rule(folder, base.fingerprint)
             with server.engine.computing:  # since `read_adapter` reads the model's modules
-                read_adapter(base.model, folder)
+                read_adapter(base.model, term_at(name, folder))
         except Exception as error:  # uploaded files may be wrong in any way
             known = isinstance(error, UserError)
             reason = str(error).replace(sent, name).replace(clean, name) if known else type(error).__name__

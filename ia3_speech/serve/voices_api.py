@@ -161,8 +161,8 @@ async def add_recording(
 
     def store_recording() -> dict[str, Any]:
         with changing(name, server, client):
-            given = voice.Correction(name, Path("recording"), form.text)
-            id = voice.store_recording(name, given, wave, server.session.base)
+            correction = voice.Correction(name, Path("recording"), form.text)
+            id = voice.store_recording(name, correction, wave, server.session.base)
         return {"id": id, "object": "recording", "recordings": len(voice.read_store(name))}
 
     return await asyncio.to_thread(store_recording)

@@ -8,13 +8,11 @@ utterances than word errors need (egs/voices/RESULTS.md).
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.registry import training_data
-from ia3_speech.adapters.spec import parse_sum
+from ia3_speech.adapters.spec import Term, parse_sum
 from ia3_speech.common.errors import TrainingError
 from ia3_speech.common.formatting import plural
 from ia3_speech.data.kaldi import read_data_directory
@@ -61,20 +59,20 @@ def measures_of_starts(base: Base, examples: Sequence[Example], options: SharedO
         loss = sum(measure.loss * measure.symbols for measure in measured) / max(symbols, 1)
         errors = sum(measure.errors for measure in measured)
         logger.info("%s: loss %.3f, %d errors", start or "the base", loss, errors)
-    for folder in parse_sum(options.init_adapter).folders if options.init_adapter else ():
-        if known := training_utterances(folder) & measures[None].keys():
+    for term in parse_sum(options.init_adapter).terms if options.init_adapter else ():
+        if known := training_utterances(term) & measures[None].keys():
             logger.warning(
                 "note: %s was trained on %s of these, so the errors on them are no errors on new speech",
-                *(folder, plural(len(known), "utterance")),
+                *(term.folder, plural(len(known), "utterance")),
             )
     return measures
 
 
-def training_utterances(folder: Path) -> set[str]:
+def training_utterances(term: Term) -> set[str]:
     """The ids of an adapter's training utterances, by its record or its data; empty if both are gone."""
-    if "trained_on" in (training := read_summary(folder).get("training", {})):
+    if "trained_on" in (training := term.record.get("training", {})):
         return {*training["trained_on"]}
-    data = training_data(folder)
+    data = training_data(term.folder)
     return {u.id for u in read_data_directory(data, text=False, wav=False, spk_sort=False)} if data else set()
 
 

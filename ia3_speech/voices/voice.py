@@ -214,7 +214,7 @@ def learn_voice(
             changes = {"labels": labels} | ({"epochs": epochs} if epochs else {})
             if start_folder:  # by its name, the working directory would be searched first
                 changes["init_adapter"] = str(start_folder)
-            base = base or (adapter and record.recorded_base(adapter)) or "mini"
+            base = base or (adapter and record.read_record(adapter).get("base")) or "mini"
             options = few_options(base, work / "data", work / "exp", **changes)
             learnt = train_and_compare(None if moves else adapter, options, new)
             if moves:
@@ -234,7 +234,7 @@ def is_of_another_base(adapter: Path, base: str | None) -> bool:
     """Whether an adapter was trained on another base than this."""
     from ia3_speech.model.base import load_base
 
-    if base in (None, record.recorded_base(adapter)):
+    if base in (None, record.read_record(adapter).get("base")):
         return False
     return not record.same_base(record.read_record(adapter)["fingerprint"], load_base(base).fingerprint)
 
@@ -247,7 +247,8 @@ def compare_with_old_base(
     only the new base is compared."""
     from ia3_speech.training.few_minutes import train_on_few
 
-    old, training = record.recorded_base(adapter), record.read_record(adapter).get("training", {})
+    known = record.read_record(adapter)
+    old, training = known.get("base"), known.get("training", {})
     is_recorded = "folds" in training and {*training.get("trained_on", ())} == {*learnt.summary["trained_on"]}
     if not is_recorded or new_to(adapter, corrections):
         try:

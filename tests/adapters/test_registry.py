@@ -104,7 +104,8 @@ def test_somebodys_corrections_are_no_training_data(adapter):
     (data / "utt2spk").write_text("a a\n")
     (folder.parent / "link").symlink_to(data)
     for path in (data, folder.parent / "link"):
-        (folder / "ia3_speech.json").write_text(json.dumps({"base": "mini", "training": {"data": str(path)}}))
+        record = {"schema": 1, "base": "mini", "training": {"data": str(path)}}
+        (folder / "ia3_speech.json").write_text(json.dumps(record))
         assert registry.training_data(registry.register(folder, "a", force=True)) is None
 
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from tiny_models import PIECE_TOKENIZERS, tiny, tiny_processor
 
 from ia3_speech import attach, load_adapter, load_base
-from ia3_speech.adapters.record import PEFT_WEIGHTS, read_metadata
+from ia3_speech.adapters.record import PEFT_WEIGHTS, read_record
 from ia3_speech.commands.train import main
 from ia3_speech.common.cli import command
 from ia3_speech.common.errors import TrainingError
@@ -123,7 +123,7 @@ def test_a_run_leaves_an_adapter_and_its_record(place, caplog):
     saved = load_file(out / "adapter" / PEFT_WEIGHTS)
     assert all(bool((tensor == 1).all()) for tensor in saved.values())
     assert not all(bool((tensor == 1).all()) for tensor in tensors(place).values())
-    assert read_metadata(out / "adapter").base == str(place / "base")
+    assert read_record(out / "adapter")["base"] == str(place / "base")
     decided, _ = choose_precision("auto", load_base(place / "base").model)
     options = options_of(place, labels={"speaker": "042"}, precision=decided)
     assert yaml.safe_load((out / "config.yaml").read_text()) == plain_options(options)
@@ -288,9 +288,9 @@ def test_who_was_learnt_from_stays_in_the_labels(place):
     start = {"init_adapter": str(place / "start/adapter"), "epochs": 1}
     train(options_of(place, "more", **start))
     train(options_of(place, "another", **start, labels={"speaker": "043"}))
-    records = [read_metadata(place / out / "adapter") for out in ("more", "another")]
-    assert [record.labels for record in records] == [{"speaker": "042"}, {"speaker": "042+043"}]
-    assert records[0].training["init_adapter"] == start["init_adapter"]
+    records = [read_record(place / out / "adapter") for out in ("more", "another")]
+    assert [record["labels"] for record in records] == [{"speaker": "042"}, {"speaker": "042+043"}]
+    assert records[0]["training"]["init_adapter"] == start["init_adapter"]
 
 
 # ---- choice by dev, and early stopping

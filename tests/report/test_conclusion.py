@@ -13,7 +13,7 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import read_record, write_record
 from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.decoding.search import SearchOptions
-from ia3_speech.results.conclusion import best, register
+from ia3_speech.report.conclusion import best_result, register
 
 GREEDY = "ia3_plus_seed1/decode_greedy_test"
 
@@ -31,7 +31,7 @@ def exp(tmp_path):
     system = folder / "ia3_plus_seed1"
     (system / "adapter").mkdir(parents=True)
     save_file({"a.ia3_key": np.full(4, 1.5)}, system / "adapter/ia3_speech.safetensors")
-    write(system / "adapter/ia3_speech.json", {"base": "mini"})
+    write(system / "adapter/ia3_speech.json", {"schema": 1, "base": "mini"})
     write(system / "train.json", {"audio_seconds": 90.0, "dev_wer": 0.3, "seed": 1, "seconds": 180})
     write(system / "inputs.json", made(seconds=120))  # of its last part
     write(system / "lm_search.yaml.inputs.json", made(seconds=60))
@@ -54,11 +54,11 @@ def decoded(exp, search: str, scored: dict, on: str = "test", sha256: str | None
 
 def registered(exp, **options) -> dict:
     """The entry of the adapter in registered.json."""
-    register(exp / "ia3_plus_seed1/adapter", "notes", score=[exp / GREEDY / "score.json"], **options)
+    register(exp / "ia3_plus_seed1/adapter", "notes", [exp / GREEDY / "score.json"], **options)
     return json.loads((exp / "registered.json").read_text())["notes"]
 
 
-def test_the_best_system_is_registered_as_one_thing(exp, capsys):
+def test_the_best_system_is_registered_as_one_thing(exp):
     """With greedy search for the Hub in its card, the registered search beside it, and no earlier scores."""
     decoded(exp, "lm", compared(0.1, 0.2))
     decoded(exp, "greedy", score(0.3), on="dev")
@@ -72,8 +72,7 @@ def test_the_best_system_is_registered_as_one_thing(exp, capsys):
     search = SearchOptions().complete(place)
     assert search == SearchOptions("beam", place / "lm.arpa.gz", 0.8, 0.0, hotwords=place / "hotwords.txt")
     assert search.lm.read_bytes() == b"some n-grams"
-    best(exp / "ia3_plus_seed1", "test")
-    assert capsys.readouterr().out.splitlines()[-1] == "decode_hotwords_test"
+    assert best_result(exp / "ia3_plus_seed1", "test").folder.name == "decode_hotwords_test"
     scores = read_record(place)["scores"]
     assert [(score["set"], score.get("search")) for score in scores] == [
         ("notes/test", None), ("notes/test", "LM + hot words"),
@@ -166,8 +165,8 @@ def test_a_speaker_s_adapter_is_evaluated_on_that_speaker(exp):
     for speaker in speakers:
         adapter = exp / f"ia3_plus_seed1/{speaker}/fold1/adapter"
         shutil.copytree(exp / "ia3_plus_seed1/adapter", adapter)
-        write(adapter / "ia3_speech.json", {"base": "mini", "labels": {"speaker": speaker}})
-        register(adapter, speaker, score=[file])
+        write(adapter / "ia3_speech.json", {"schema": 1, "base": "mini", "labels": {"speaker": speaker}})
+        register(adapter, speaker, [file])
     entries = json.loads((exp / "registered.json").read_text())
     assert registry.registered_names() == ["ann"] and entries["ann"]["refused"] is None
     assert "39 errors on test of bob, the base 40, which may be chance: " in entries["bob"]["refused"]

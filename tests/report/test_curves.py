@@ -8,9 +8,9 @@ import pytest
 from records import put, rates, score, write
 
 from ia3_speech.commands.results import collect
-from ia3_speech.results.curve_files import read_learning_curve
-from ia3_speech.results.systems import find_systems
-from ia3_speech.results.tables import markdown
+from ia3_speech.report.curve_files import read_learning_curve
+from ia3_speech.report.results_tables import markdown
+from ia3_speech.report.systems import find_systems
 
 
 @pytest.fixture

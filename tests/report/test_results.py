@@ -1,4 +1,4 @@
-"""ia3_speech.results: results.json to its contract, and the Markdown tables to the letter."""
+"""ia3_speech.report: results.json to its contract, and the Markdown tables to the letter."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 from records import made, put, rates, score, terms, write
 
 from ia3_speech.commands.results import collect, fill
-from ia3_speech.results.systems import scored_systems
+from ia3_speech.report.systems import scored_systems
 from ia3_speech.scoring.sentences import NOT_IMPROVED
 
 

@@ -20,7 +20,8 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.card import score_line, update_card
 from ia3_speech.adapters.hub import copy_publishable
 from ia3_speech.adapters.load import labels_of_trained
-from ia3_speech.adapters.record import GATE, METADATA, read_record, recorded_base, write_record
+from ia3_speech.adapters.record import GATE, METADATA, read_record, write_record
+from ia3_speech.adapters.spec import term_at
 from ia3_speech.common.errors import UserError
 from ia3_speech.data.audio import load_audio
 from ia3_speech.data.utterance import Utterance
@@ -184,7 +185,7 @@ def mutants(value: dict | list) -> Iterator[dict | list]:
 
 def use_record(folder: Path, copies: Path) -> None:
     """Call what reads an adapter's record, but for the server."""
-    recorded_base(folder), registry.training_data(folder), training_utterances(folder)
+    registry.training_data(folder), training_utterances(term_at("odd", folder))
     assert isinstance(voice.speaker_of(folder), str)
     voice.new_to(folder, [Utterance("a-1", "a", "a-1", "a.wav", text="no")])
     [*map(score_line, read_record(folder)["scores"])], labels_of_trained(str(folder), {})

@@ -114,5 +114,5 @@ def test_adapters_load_on_first_use_and_the_least_recently_used_leave(cache):
     cache.max_bytes = cache.bank.nbytes / 2
     cache.row((medical,), {medical.folder})
     assert loaded(cache) == ["medical"], "no more than their memory holds"
-    cache.forget("medical")
+    cache.drop(medical.folder)
     assert loaded(cache) == [] and cache.bank.nbytes == 0 and not cache.bank.names()

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from ia3_speech import load_adapter, load_base
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.record import OWN_WEIGHTS, read_metadata
+from ia3_speech.adapters.record import OWN_WEIGHTS, read_record
 from ia3_speech.commands import score
 from ia3_speech.common.atomic import write_json
 from ia3_speech.common.errors import UserError
@@ -57,7 +57,7 @@ def test_every_utterance_is_decoded_by_an_adapter_not_trained_on_it(place, run_c
     ids = [utterance.id for utterance in read_data_directory(place / "data")]
     assert sorted(id for task in tasks for id in task["texts"]) == ids and len(tasks) == 4
     assert not any({*task["trained_on"]} & task["texts"].keys() for task in tasks)
-    assert read_metadata(place / "exp/adapter").training["trained_on"] == ids
+    assert read_record(place / "exp/adapter")["training"]["trained_on"] == ids
     assert (place / "exp/adapter/gate.safetensors").is_file()  # for --adapter auto
     assert "precision: auto" not in (place / "exp/config.yaml").read_text()  # but what it stood for
     # decode finds the fold of each utterance, and score counts the errors that train.json has.

@@ -12,7 +12,7 @@ from tiny_models import tiny, tiny_processor
 from ia3_speech import Bank, load, load_adapter, load_base
 from ia3_speech.adapters.merge import export_terms
 from ia3_speech.adapters.methods import METHODS, add_user_method, insert, load_any, save_method
-from ia3_speech.adapters.record import read_metadata, read_record, write_record
+from ia3_speech.adapters.record import read_record, write_record
 from ia3_speech.adapters.spec import parse_sum
 from ia3_speech.common.cli import CONFIGURATIONS
 from ia3_speech.common.errors import AdapterError
@@ -87,7 +87,7 @@ def test_a_method_trains_and_decode_takes_it(method, place, bad_start, run_comma
     assert done.code == 0, done.err
     text = load(place / "base", adapter=place / "whole").transcribe(place / "audio/dev/0.wav").text
     assert f"s0-00 {text}".strip() in (place / "decode/text").read_text().splitlines()
-    name = read_metadata(place / "whole/adapter").config["method"]
+    name = read_record(place / "whole/adapter")["config"]["method"]
     card = (place / "whole/adapter/README.md").read_text()
     assert f"by {name}" in card and "IA³" not in card
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from ia3_speech import attach, load_adapter, load_base
-from ia3_speech.adapters.record import PEFT_WEIGHTS, read_metadata
+from ia3_speech.adapters.record import PEFT_WEIGHTS, read_record
 from ia3_speech.commands import score
 from ia3_speech.common.errors import TrainingError
 from ia3_speech.data.kaldi import read_data_directory
@@ -146,7 +146,7 @@ def test_every_utterance_is_tested_once_by_an_adapter_not_trained_on_it(place):
     assert said.keys() == set(tested) and task["texts"].items() <= said.items()
     score.main(place / "data", place / "exp/decode")
     assert json.loads((place / "exp/decode/score.json").read_text())["utterances"] == 16
-    assert read_metadata(place / "exp/s1/fold2/adapter").labels == {"speaker": "s1"}
+    assert read_record(place / "exp/s1/fold2/adapter")["labels"] == {"speaker": "s1"}
 
 
 def fold(**measures) -> Task:

@@ -13,6 +13,7 @@ from tiny_models import random_adapter
 from ia3_speech import load_base
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import GATE, read_record, write_record
+from ia3_speech.adapters.spec import term_at
 from ia3_speech.commands import corrections as corrections
 from ia3_speech.common.errors import UserError
 from ia3_speech.data.utterance import Utterance
@@ -138,7 +139,7 @@ def test_learning_registers_only_adapters_that_are_better_by_folds(place, monkey
     assert registry.file_contents(registry.adapters_dir() / "anna@1") == before
     assert (folder / "hotwords.txt").read_text() == "metformin\n"
     old = {f"s{number % 2}-{number:02d}" for number in range(5)}  # the sixth was corrected
-    assert training_utterances(folder) == ids | old
+    assert training_utterances(term_at("anna", folder)) == ids | old
     training = read_record(folder)["training"]
     assert training["corrections"].keys() == ids and training["data"] == str(place / "data/train")
     assert sorted(path.name for path in store.store_of("anna").iterdir()) == ["audio", "data"]

@@ -28,10 +28,9 @@ from ia3_speech.common.errors import UserError
 from ia3_speech.common.inputs import provenance, read_inputs
 from ia3_speech.data.corpora.preparation import Size
 from ia3_speech.data.kaldi import read_data_directory, subset_data_directory, write_data_directory
-from ia3_speech.report.charts import Axis, Chart, Point, Series, rate_axis
-from ia3_speech.report.figures import Figure, write_figures
-from ia3_speech.results.curve_files import spread
-from ia3_speech.results.systems import median_of, trained_systems
+from ia3_speech.report.charts import Axis, Chart, Point, Series, has_cairo, rate_axis, write_picture
+from ia3_speech.report.curve_files import spread
+from ia3_speech.report.systems import median_of, trained_systems
 from ia3_speech.scoring.record import read_result
 from ia3_speech.scoring.table import Rate, Table
 
@@ -209,8 +208,8 @@ def time_forward(out: Path, adapter: Path, base: str, method: str) -> None:
     from benchmark import rounds
 
     from ia3_speech.adapters.bank import Bank
+    from ia3_speech.adapters.card import other_method
     from ia3_speech.adapters.methods import add_user_method, load_any
-    from ia3_speech.adapters.record import method_of
     from ia3_speech.adapters.spec import parse_sum
     from ia3_speech.model.base import WAVEFORM, load_base
 
@@ -218,15 +217,17 @@ def time_forward(out: Path, adapter: Path, base: str, method: str) -> None:
     waves, names = [row.astype(np.float32) for row in rows], [f"voice{row}" for row in range(BATCH)]
     alone, adapted = load_base(base), load_base(base)
     add_user_method(*user_method(method)[1:] or [None])
-    load_any(adapted, parse_sum(str(adapter)))
+    spec = parse_sum(str(adapter))
+    load_any(adapted, spec)
     runs: dict[str, Callable[[], Any]] = {"base": lambda: alone.logits(waves)}
     runs["one"] = lambda: adapted.logits(waves)
-    if method_of(adapter) == "ia3":
+    recorded = other_method(spec.terms[0].record)
+    if recorded is None:
         bank = Bank(load_base(base))
         for name in names:
             bank.add(name, str(adapter))
         runs["sixteen"] = partial(bank.logits, waves, names)
-    elif method_of(adapter) == "lora":
+    elif recorded == "lora":
         import peft
 
         mixed = load_base(base)
@@ -274,7 +275,9 @@ def write_tables(exp: Path, methods: list[str], measured: Path | None, seeds: in
     text = table.markdown + "".join(f"\n- {line}" for line in commits) + "\n" * bool(commits)
     write_json(exp / "methods.json", {"methods": rows})
     write_text(exp / "methods.md", text)
-    write_figures(exp / "figures", [Figure("methods", gain_chart(rows, gains).svg_file, table)])
+    write_text(exp / "figures/methods.csv", table.csv())
+    for suffix in (".svg", ".pdf") if has_cairo() else (".svg",):
+        write_picture(exp / f"figures/methods{suffix}", gain_chart(rows, gains).svg_file)
     print(f"{text}The table is in {exp}/methods.md, the figure in {exp}/figures.")
 
 

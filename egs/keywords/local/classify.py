@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Literal
 
 from ia3_speech.adapters.load import attach_adapter, read_sum
-from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.spec import parse_sum
 from ia3_speech.common.cli import command
 from ia3_speech.common.errors import AdapterError, BaseError, UserError
@@ -73,7 +72,7 @@ def main(
 def load_adapted(adapter: str | Path, base: str | None = None, *, device: str | None = None) -> Base:
     """A classifier with its adapter, or a sum of adapters with the same classes."""
     spec = parse_sum(adapter)
-    classes, *others = [read_summary(folder).get("training", {}).get("classes") for folder in spec.folders]
+    classes, *others = [term.record.get("training", {}).get("classes") for term in spec.terms]
     if not classes or any(other != classes for other in others):
         raise AdapterError(
             f"{spec}: records no classes, or different classes (take the adapter of a classifier)"

@@ -38,7 +38,7 @@ from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.directory import summarize
 from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.utterance import Utterance, load_utterance
-from ia3_speech.results.tables import bullets
+from ia3_speech.report.results_tables import bullets
 from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.scoring.significance import ratio, ratio_of_sums
 from ia3_speech.scoring.table import Cell, Rate, markdown_table

@@ -27,7 +27,7 @@ from ia3_speech.data.utterance import Utterance, load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base
-from ia3_speech.results.conclusion import MIN_PROBABILITY
+from ia3_speech.report.conclusion import MIN_PROBABILITY
 from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.scoring.record import load_json
 from ia3_speech.scoring.significance import relative_change

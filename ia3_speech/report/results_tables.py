@@ -11,9 +11,9 @@ from statistics import fmean, median
 
 import yaml
 
-from ia3_speech.results import curve_files
-from ia3_speech.results.curve_files import spread
-from ia3_speech.results.systems import System, comparisons, median_of, test_sets
+from ia3_speech.report import curve_files
+from ia3_speech.report.curve_files import spread
+from ia3_speech.report.systems import System, comparisons, median_of, test_sets
 from ia3_speech.scoring import sentences
 from ia3_speech.scoring.error_rates import ErrorRates, Json, change_rate, compared_rows, rates_table
 from ia3_speech.scoring.record import (

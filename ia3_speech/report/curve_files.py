@@ -25,7 +25,7 @@ from ia3_speech.common.atomic import write_json
 from ia3_speech.common.errors import UserError
 from ia3_speech.common.formatting import numeric_order, percent
 from ia3_speech.model.location import BASE_CURVE, base_folder
-from ia3_speech.results.systems import System, is_current, median_of, scored_systems, start_of
+from ia3_speech.report.systems import System, is_current, median_of, scored_systems, start_of
 from ia3_speech.scoring.error_rates import Json
 from ia3_speech.scoring.record import DEV, GREEDY, OUT_OF_DOMAIN, Result, load_json, read_result
 from ia3_speech.scoring.table import INTERVAL, Cell, Rate, Table

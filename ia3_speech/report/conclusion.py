@@ -15,7 +15,7 @@ the change, with a normal distribution.
 
 import math
 import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,15 +27,14 @@ from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.weights import read_weights, weights_sha256
 from ia3_speech.common.atomic import write_json
 from ia3_speech.common.errors import UserError
-from ia3_speech.common.formatting import percent, plural, shorten
+from ia3_speech.common.formatting import plural, shorten
 from ia3_speech.common.inputs import RECORD
 from ia3_speech.decoding.search import SearchOptions
-from ia3_speech.results.curve_files import gain_of_others
-from ia3_speech.results.systems import System, find_systems, median_of, test_sets
-from ia3_speech.results.tables import warnings_of
+from ia3_speech.report.curve_files import gain_of_others
+from ia3_speech.report.results_tables import warnings_of
+from ia3_speech.report.systems import System, find_systems, median_of, test_sets
 from ia3_speech.scoring.error_rates import ErrorRates, Json
 from ia3_speech.scoring.record import (
-    BASE,
     BEAM,
     DEV,
     GREEDY,
@@ -47,7 +46,7 @@ from ia3_speech.scoring.record import (
     load_json,
     read_result,
 )
-from ia3_speech.scoring.sentences import NOT_IMPROVED, change_in_words, no_help, out_of_domain_sentence
+from ia3_speech.scoring.sentences import NOT_IMPROVED, gain, no_help, out_of_domain_sentence
 
 REGISTERED = "registered.json"  # in an experiment's folder
 MIN_PROBABILITY = 0.8  # that an adapter is better than the base, for it to be registered
@@ -64,17 +63,17 @@ class Best(NamedTuple):
     measured: int  # the number of searches to choose from
 
 
-def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = False) -> None:
+def register(adapter: Path, name: str, score_files: list[Path], anyway: bool = False) -> None:
     """Register an adapter with the search that is the best on dev; if the adapter does not help, print why.
 
     Args:
         adapter: its folder, EXP/SYSTEM/adapter, or, for a speaker's adapter, EXP/SYSTEM/SPEAKER/FOLD/adapter
         name: the name by which --adapter finds it
-        score: score.json of its test set, decoded greedily, which decides whether it helps; then further
-            score.json files for its model card
+        score_files: score.json of its test set, decoded greedily, which decides whether it helps; then
+            further score.json files for its model card
         anyway: register it even if it does not help
     """
-    first = read_result(score[0])
+    first = read_result(score_files[0])
     system = first.folder.absolute().parent
     of_speaker = adapter.absolute().parent != system
     summary = read_summary(adapter)
@@ -87,13 +86,13 @@ def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = Fals
         hint = find_hint(adapter, system, of_speaker)
         refused = f"{name} is not registered: {fault} ({hint}; --register-anyway true registers it)"
     else:
-        sets = {read_result(file).set for file in score}
+        sets = {read_result(file).set for file in score_files}
         files = [
             result.folder / "score.json"
             for result in map(read_result, sorted(system.glob("*/score.json")))
             if result.search == chosen.search != first.search and result.set in sets
         ]
-        update_card(adapter, registry.check_name(name), [*score, *files])
+        update_card(adapter, registry.check_name(name), [*score_files, *files])
         registered = read_summary(registry.adapters_dir() / name)
         stored = search_options(system, chosen).stored()
         if "corrections" in registered.get("training", {}):
@@ -114,15 +113,10 @@ def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = Fals
         print(f"note: {refused}")
 
 
-def best(system: Path, set_name: str) -> None:
-    """Print the decode directory of an adapter's best search, such as decode_lm_test.
-
-    Args:
-        system: EXP/SYSTEM, the folder of an adapter
-        set_name: the test set
-    """
+def best_result(system: Path, set_name: str) -> Result:
+    """The result of an adapter's best search; `system`: EXP/SYSTEM, the folder of the adapter."""
     measured = measured_searches(system, set_name, system / "adapter")
-    print(measured[best_search(system, system / "adapter", measured).search].folder.name)
+    return measured[best_search(system, system / "adapter", measured).search]
 
 
 # ---- the best
@@ -223,38 +217,40 @@ def find_hint(adapter: Path, system: Path, of_speaker: bool) -> str:
 # ---- the last lines
 
 
-def summary(*exps: str, transcribe: str = "ia3-speech transcribe", sample: str = "audio.wav") -> None:
-    """Print the gain, the cost, the report, and the commands that use the adapter and remove it.
+def last_lines(exps: list[Path], transcribe: str, sample: str) -> Iterator[str]:
+    """The gain, the cost, the report, and the commands that use the adapter and remove it.
 
     Args:
         exps: folders of experiments, of which the last is the most specific
-        transcribe: the transcribe command to print
-        sample: the recording to print in that command
+        transcribe: the beginning of the command that uses the adapter
+        sample: the recording in that command
     """
     options, registered, notes = "", [], []
-    for exp in map(Path, exps):
+    for exp in exps:
         systems = find_systems(exp)
         entries = load_json(exp / REGISTERED, None)
         if entries and not next(reversed(entries.values()))["speaker"]:
             entries = dict([entries.popitem()])  # the newest name
         names = [name for name, entry in entries.items() if not entry["refused"]]
         gains, cost, noted = outcome(systems, entries)
-        print(*(f"Gain:   {gain}" for gain in gains), f"Cost:   {cost}", sep="\n")
+        yield from (f"Gain:   {gain}" for gain in gains)
+        yield f"Cost:   {cost}"
         notes += noted
         if names:
             options = f"--adapter {shlex.quote(names[-1])} "
             registered += names
         elif not options and any(system.is_base and system.search == LM for system in systems):
             options = f"--config {shlex.quote(str((exp / 'base/lm_search.yaml').absolute()))} "
-    print(*(f"Note:   {note}." for note in notes), sep="\n", end="\n" * bool(notes))
-    for file in (Path(exp) / "transcripts" for exp in exps):
-        print(file.read_text("utf-8") if file.is_file() else "", end="")
-    reports = [str(file) for exp in exps for file in sorted(Path(exp).glob("report_*.html"))]
+    yield from (f"Note:   {note}." for note in notes)
+    for file in (exp / "transcripts" for exp in exps):
+        if file.is_file():
+            yield file.read_text("utf-8").removesuffix("\n")
+    reports = [str(file) for exp in exps for file in sorted(exp.glob("report_*.html"))]
     tables = [f"{exp}/RESULTS.md" for exp in exps]
-    print(f"Report: {' '.join([*reports, *tables])} ({time_taken(Path(exps[0]))})")
-    print(f"Use:    {transcribe} {options}{shlex.quote(sample)}")
+    yield f"Report: {' '.join([*reports, *tables])} ({time_taken(exps[0])})"
+    yield f"Use:    {transcribe}{options}{shlex.quote(sample)}"
     undo = [shlex.join(["ia3-speech", "adapters", "remove", name]) for name in registered[-MAX_NAMED:]]
-    print(f"Undo:   {'; '.join(undo) or 'nothing was registered'}")
+    yield f"Undo:   {'; '.join(undo) or 'nothing was registered'}"
 
 
 def outcome(systems: list[System], entries: dict[str, Json]) -> tuple[list[str], str, list[str]]:
@@ -273,13 +269,13 @@ def outcome(systems: list[System], entries: dict[str, Json]) -> tuple[list[str],
     gains, notes = [], []
     for set_name in [name for name in test_sets(systems) if name in shown.results][:MAX_SETS]:
         system = best if set_name in best.results else shown
-        gains.append(f"{set_name}: {gain(system.results[set_name], systems[0].results[set_name])}")
+        without_hotwords = by_search.get(LM, shown).results.get(set_name)
+        gained = gain(system.results[set_name], systems[0].results[set_name], without_hotwords)
+        gains.append(f"{set_name}: {gained}")
     if start := shown.train.get("init_adapter"):
         gains[0] += f"; it started from {start}"
     out_of_domain = best.results.get(OUT_OF_DOMAIN) or by_search[GREEDY].results.get(OUT_OF_DOMAIN)
-    cost = "The effect on other speech was not measured."
-    if out_of_domain:
-        cost = out_of_domain_sentence(out_of_domain, "the adapter")
+    cost = out_of_domain_sentence(out_of_domain)
     refused = [name for name, entry in entries.items() if entry["refused"]]
     if refused and newest["speaker"]:
         notes.append(
@@ -293,16 +289,6 @@ def outcome(systems: list[System], entries: dict[str, Json]) -> tuple[list[str],
     if shown.options.get("dev") is None and (sentence := gain_of_others(shown.options.get("base", "mini"))):
         notes.append(sentence.removesuffix("."))
     return gains, cost, notes
-
-
-def gain(result: Result, base: Result) -> str:
-    """`40.0 → 8.0 % word errors with LM + hot words; the adapter lowers the word error rate from …`."""
-    change = change_in_words(result.all, "the adapter", result.baseline_label or BASE)
-    if result.search == GREEDY:
-        return change
-    search = SEARCHES[result.search].removeprefix(" + ")
-    both = f"{percent(base.all.wer)} → {percent(result.all.wer)} % word errors with {search}"
-    return both if result.search == HOTWORDS else f"{both}; {change}"
 
 
 def time_taken(exp: Path) -> str:
