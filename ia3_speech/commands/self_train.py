@@ -29,7 +29,6 @@ def main(options: SelfTrainingOptions, search_options: SearchOptions) -> None:
     from ia3_speech.training.self_training import SelfTraining, read_recordings, teacher_of
 
     check_options(options)
-    search_options.check()
     training = SelfTraining(options, replace(search_options, search=search_options.search or "beam"))
     training.check()
     teacher = teacher_of(options)

@@ -6,6 +6,7 @@ accepted, never a path, an experiment or a name on the Hub.
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
@@ -24,7 +25,7 @@ from ia3_speech.adapters.spec import (
 from ia3_speech.common.errors import UserError
 from ia3_speech.serve.access import Client
 from ia3_speech.serve.errors import ApiError, bad_value, unknown_model
-from ia3_speech.session import Session
+from ia3_speech.session import Session, is_guarded
 
 MAX_NAME = 256  # characters of a sum
 # ISO 639-1 code → English name, from Whisper's table, as in OpenAI's verbose_json
@@ -75,9 +76,9 @@ class Models:
                 self.session.gates(spec)
             except UserError:  # its message may name a folder
                 raise no_choice(name) from None
-        spec = spec.guarded(guard)
+        spec = replace(spec, guard=guard)
         try:
-            self.session.is_guarded(spec)
+            is_guarded(spec)
         except UserError:
             message = "A guard chooses between the base and one adapter, or by auto, where both have gates."
             raise bad_value("guard", f"{name} can't be guarded. {message}") from None

@@ -18,7 +18,7 @@ from ia3_speech.adapters.record import PLACED
 from ia3_speech.adapters.spec import AdapterSpec, parse_sum, tensor_files_of
 from ia3_speech.common.errors import TrainingError
 from ia3_speech.common.inputs import Inputs
-from ia3_speech.data.recordings import part_numbers
+from ia3_speech.data.recordings import Part
 from ia3_speech.model.location import GENERAL_SPEECH, base_files, base_folder
 
 PLACEMENTS = ("key", "value", "ffn")  # by default
@@ -297,7 +297,7 @@ class SpeakerOptions(SharedOptions):
     spec_augment: Literal["base", "off"] = "off"
 
     def faults(self) -> dict[str, str]:
-        part_numbers(self.part)
+        Part.parse(self.part)
         without_conv = "without conv, which speakers side by side can't have (use ia3-speech train)"
         return super().faults() | ({"placements": without_conv} if "conv" in self.placements else {})
 

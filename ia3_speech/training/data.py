@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ia3_speech.common.errors import AudioError, TrainingError
 from ia3_speech.common.formatting import plural, shorten
-from ia3_speech.common.inputs import of_file
+from ia3_speech.common.inputs import file_sha256
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
@@ -127,7 +127,8 @@ def read_examples(
     ):
         ids, is_piped = targets.ids(utterance), utterance.is_piped
         fitting = [speed for speed in speeds if not targets.fault(utterance, len(wave), speed)]
-        audio = hashlib.sha256(wave.tobytes()).hexdigest() if is_piped else of_file(Path(utterance.source))
+        source = Path(utterance.source)
+        audio = hashlib.sha256(wave.tobytes()).hexdigest() if is_piped else file_sha256(source)
         example = Example(utterance, ids, len(wave) / SAMPLE_RATE, fitting, audio)
         (trainable if fitting else untrainable).append(example)
         if not fitting:

@@ -30,6 +30,7 @@ from ia3_speech.data.kaldi.directory import summarize
 from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding import decode_directory, suta
+from ia3_speech.decoding.options import LoadOptions
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.model.base import Base
@@ -48,7 +49,7 @@ TRAINED = {
 }
 TEST_TIME = ("suta", "layer_norms")
 SEARCHES = {"greedy": "greedy", "lm": "beam"}
-LOAD: dict[str, Any] = {"device": "cpu", "precision": "auto", "vad": "off"}
+LOAD: dict[str, Any] = {"device": "cpu", "precision": "auto", "options": LoadOptions(vad="off")}
 STEP = 3  # forward passes that a step of training takes as long as
 EPOCHS_OF_SPEAKERS = 4
 
