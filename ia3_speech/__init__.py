@@ -13,6 +13,7 @@ __version__ = "0.2.0"
 # Public name → its module.
 _PUBLIC = {
     "load": "session",
+    "LoadOptions": "decoding.options",
     "SearchOptions": "search",
     "Transcriber": "decoding.transcription",
     "Transcript": "decoding.transcript",

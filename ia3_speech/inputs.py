@@ -78,7 +78,7 @@ class Inputs:
         if resume:
             if force and out.exists():
                 self.delete(out)
-            refuse_others(out)
+            refuse_foreign_files(out)
             self.record(out, finished=False)
         elif record:
             if changed:
@@ -96,7 +96,7 @@ class Inputs:
                 raise UserError(f"{out}: `force` would delete {source}, {hint}")
         from filelock import FileLock, Timeout
 
-        refuse_others(out)
+        refuse_foreign_files(out)
         if not read_inputs(out):
             return
         for lock in out.glob(".lock*"):
@@ -128,7 +128,7 @@ class Inputs:
         write_json(record_place(out), value)
 
 
-def refuse_others(out: Path) -> None:
+def refuse_foreign_files(out: Path) -> None:
     """Raise UserError if `out` is a file, or holds files that `force` would delete, except Kaldi's logs."""
     entries = [*out.iterdir()] if out.is_dir() else []  # first: another part of the run may begin meanwhile
     if read_inputs(out):
@@ -175,7 +175,7 @@ def digest_of(source: Source) -> str:
     if source is None:
         return "absent"
     if isinstance(source, Path) and not source.is_dir():
-        return of_file(source) if source.is_file() else "absent"
+        return file_sha256(source) if source.is_file() else "absent"
     lines = digest_lines(source) if isinstance(source, Path) else (f"{p.name} {digest_of(p)}" for p in source)
     return hashlib.sha256("".join(f"{line}\n" for line in lines).encode(errors="surrogateescape")).hexdigest()
 
@@ -189,7 +189,7 @@ def digest_lines(folder: Path) -> Iterator[str]:
         if is_data_directory and path.name == "wav.scp":
             yield from audio_lines(path)
         elif path.is_file():
-            yield f"{path.name} {of_file(path)}"
+            yield f"{path.name} {file_sha256(path)}"
         elif path.is_dir() and not is_data_directory:
             yield from (f"{path.name}/{line}" for line in digest_lines(path))
 
@@ -200,10 +200,10 @@ def audio_lines(wav_scp: Path) -> Iterator[str]:
         recording, source = [*line.strip().split(None, 1), "", ""][:2]
         places = (Path(source), wav_scp.parent.parent / source, wav_scp.parent / source)
         file = None if source.endswith("|") else next((place for place in places if place.is_file()), None)
-        yield f"{recording} {of_file(file) if file else source}"
+        yield f"{recording} {file_sha256(file) if file else source}"
 
 
-def own_files(folder: Path) -> list[Path]:
+def visible_files(folder: Path) -> list[Path]:
     """The files of a folder, without hidden files and records."""
     files = [path for path in folder.iterdir() if path.is_file() and path.name[0] != "."]
     return sorted(path for path in files if not path.name.endswith(RECORD))
@@ -211,10 +211,10 @@ def own_files(folder: Path) -> list[Path]:
 
 def tables_of(data: Path) -> list[Path]:
     """A data directory without its audio."""
-    return [path for path in own_files(data) if path.name != "wav.scp"]
+    return [path for path in visible_files(data) if path.name != "wav.scp"]
 
 
-def of_file(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     """SHA-256 of a file, which is read once in a process unless its size or modification time changes."""
     state = path.stat()
     return sha256_once(path, state.st_size, state.st_mtime_ns)

@@ -88,7 +88,7 @@ class SearchOptions:
     hotwords: Path | None = None
     hotword_weight: float | None = None
 
-    def check(self) -> None:
+    def __post_init__(self) -> None:
         """Raises UserError for options that contradict each other, and for values out of range."""
         if self.search not in (None, "greedy", "beam"):
             raise UserError(f"`search` is {self.search!r}, and must be greedy or beam")
@@ -108,7 +108,7 @@ class SearchOptions:
         if self.hotword_weight is not None and self.hotwords is None:
             raise UserError("`hotword_weight` needs `hotwords`, a file")
         if self.hotwords is not None:
-            hotwords_of(self)  # raises before a base is loaded
+            hotwords_of(self)  # raises for a file that can't be read
 
     def complete(self, folder: Path) -> "SearchOptions":
         """These options; open ones get the values in the folder of an adapter or a base."""
@@ -156,20 +156,18 @@ def hotwords_of(options: SearchOptions) -> "list[Hotword]":
 
 def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str, Any]]:
     """The search, and its record for decode.json: method, model and weights of a beam search, hot words. The
-    language model may be in the base's folder. Raises UserError if the options contradict each other, or the
-    language model cannot be used."""
-    options.check()
-    if "choice of languages" in base.abilities:
+    language model may be in the base's folder. Raises UserError if the language model cannot be used."""
+    hotwords = hotwords_of(options)
+    beam_size = options.beam_size or (5 if options.search == "beam" else 1)
+    if own := base.own_search(beam_size, [term.text for term in hotwords]):
         weights = (options.lm_weight, options.word_score, options.unknown_word_score)
         if options.lm not in (None, NO_LM) or weights != (None, None, None):
             base.require("a language model")
-        beam_size = options.beam_size or (5 if options.search == "beam" else 1)
-        terms = [term.text for term in hotwords_of(options)]
-        return base.search_for(beam_size, terms)
-    if options.hotwords is not None:
+        return own
+    if hotwords:
         base.require("hot words")
-    hotwords = options.hotwords  # a base has no hot words
-    options = replace(options.complete(Path(base.model.config.name_or_path)), hotwords=hotwords)
+    terms = {"hotwords": options.hotwords, "hotword_weight": options.hotword_weight}  # a base has none
+    options = replace(options.complete(Path(base.model.config.name_or_path)), **terms)
     lm = None if options.lm == NO_LM else options.lm
     if options.search == "greedy" or (options.search is None and lm is None):
         search, record = base.greedy, {"search": "greedy"}
@@ -181,11 +179,10 @@ def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str,
         search = BeamSearch(base.vocabulary, lm, **numbers)
         record = {"search": "beam", "lm": lm and str(lm)}
         record |= {name: getattr(search, name) for name in BEAM_NUMBERS}
-    if options.hotwords is None:
+    if not hotwords:
         return search, record
-    from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, HotwordSearch
+    from ia3_speech.lm.hotword_search import HotwordSearch
 
-    weight = HOTWORD_WEIGHT if options.hotword_weight is None else options.hotword_weight
-    hotwords = hotwords_of(options)
-    record |= {"hotwords": str(options.hotwords), "hotword_weight": weight, "terms": len(hotwords)}
-    return HotwordSearch(hotwords, weight, base.vocabulary, search), record
+    search = HotwordSearch(hotwords, options.hotword_weight, base.vocabulary, search)
+    record |= {"hotwords": str(options.hotwords), "hotword_weight": search.weight, "terms": len(hotwords)}
+    return search, record

@@ -23,12 +23,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from ia3_speech.adapters.record import GATE, GUARD, SEARCH_FILES, STORED_LM_WEIGHTS, method_of, read_metadata
 from ia3_speech.adapters.spec import AUTO, BASE_ALONE, AdapterSpec, parse_adapter
 from ia3_speech.decoding.formats import parse_formats
-from ia3_speech.decoding.options import DictationOptions
-from ia3_speech.decoding.recognizer import BATCH_SECONDS, Compute, Recognizer
+from ia3_speech.decoding.options import DictationOptions, LoadOptions, changed_fields
+from ia3_speech.decoding.recognizer import Compute, Recognizer
 from ia3_speech.decoding.segments import PostProcessor
 from ia3_speech.decoding.transcription import Transcriber
-from ia3_speech.decoding.vad import VadMethod, choose_method
-from ia3_speech.decoding.word_times import Scaling
+from ia3_speech.decoding.vad import choose_method
 from ia3_speech.errors import UserError
 from ia3_speech.search import SearchOptions, make_search
 
@@ -41,18 +40,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_INPUT = 60.0  # seconds, for a base without a maximum: 0.4 GB of attention weights a layer
-MIN_INPUT = 1.0  # seconds of a batch, and of a piece of a long recording: shorter ones contain no word
 MAX_SEARCHES = 8  # in memory, of adapters with language models
 MAX_GATES = 16  # in memory, for different sets of adapters
+GRAPH_OPTIONS = ("batch_seconds", "max_seconds", "vad", "scaling")  # of `LoadOptions`, for engine onnx
 
 
 class Session:
-    """See the module. Any number of threads may use it.
+    """A base in memory, and what its recognisers share. Any number of threads may use it.
 
     Args:
         base: without vectors in its model, unless `attached` is in it.
         search: takes precedence over the search that is registered with an adapter.
-        batch_seconds, max_seconds, vad, scaling, test_time: as for `load`.
+        options: of these `batch_seconds`, `max_seconds`, `vad` and `scaling`.
+        test_time: as for `load`.
         attached: an adapter of another method than IA³, which is in the base's model.
     """
 
@@ -60,26 +60,24 @@ class Session:
         self,
         base: "Base",
         search: SearchOptions = SearchOptions(),  # noqa: B008  (immutable)
+        options: LoadOptions = LoadOptions(),  # noqa: B008
         *,
-        batch_seconds: float = BATCH_SECONDS,
-        max_seconds: float | None = None,
-        vad: VadMethod | None = None,
-        scaling: Scaling | None = None,
         test_time: Literal["suta", "dsuta"] | None = None,
         attached: AdapterSpec | None = None,
     ):
         from ia3_speech.adapters.bank import Bank
         from ia3_speech.adapters.cache import AdapterCache
 
-        self.base, self.options, self.scaling, self.attached = base, search, scaling, attached
+        self.base, self.search_options, self.attached = base, search, attached
+        self.scaling, self.batch_seconds = options.scaling, options.batch_seconds
         self.cache = AdapterCache(Bank(base)) if attached is None else None
-        seconds = max_seconds or base.maximum_seconds or MAX_INPUT
-        self.settings: dict[str, Any] = {"batch_seconds": batch_seconds, "vad": choose_method(vad)}
-        self.settings["max_seconds"] = None if isinf(seconds) else seconds
+        seconds = options.max_seconds or base.maximum_seconds or MAX_INPUT
+        self.max_seconds, self.vad = None if isinf(seconds) else seconds, choose_method(options.vad)
+        self.test_time = None
         if test_time:
             from ia3_speech.unsupervised.suta import Suta
 
-            self.settings["test_time"] = Suta(test_time, self.cache)
+            self.test_time = Suta(test_time, self.cache)
         # A changed file makes a new search or gate: the last argument holds the modification times.
         self.stored_search = lru_cache(MAX_SEARCHES)(lambda f, _: make_search(search.complete(f), base))
         self.cached_gates = lru_cache(MAX_GATES)(lambda spec, _: gates_of(spec, base))
@@ -112,7 +110,7 @@ class Session:
                 f"leave it out of load)"
             )
         if not (spec.choice and spec.guard is None):  # then an adapter's own rule decides, piece by piece
-            spec = replace(spec, guard=self.is_guarded(spec))
+            spec = replace(spec, guard=is_guarded(spec, self.test_time))
         if spec.choice or spec.guard:
             return self.routed_recognizer(spec, compute, hotwords, language)
         external = compute is not None
@@ -122,21 +120,21 @@ class Session:
                 self.cache.row(each.terms)
         search, record = self.search(spec)
         scaling = self.scaling
-        if not (scaling or self.settings.get("test_time") or spec.channels):
+        if not (scaling or self.test_time or spec.channels):
             with suppress(UserError) if external else nullcontext():  # a damaged one fails no request
                 scaling = find_scaling(self.base, spec, record)
-        if "choice of languages" in self.base.abilities:
-            language = language or self.base.language or language_of(spec)
-            search = search.prompted([term.text for term in hotwords], language)
-            record = record | {"language": search.language}
+        terms = [term.text for term in hotwords]
+        if prompted := self.base.prompted(search, terms, language, language_of(spec)):
+            search, record = prompted, record | {"language": prompted.language}
         elif hotwords:
-            from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, HotwordSearch
+            from ia3_speech.lm.hotword_search import HotwordSearch
 
-            weight = self.options.hotword_weight
-            weight = HOTWORD_WEIGHT if weight is None else weight
-            search = HotwordSearch(hotwords, weight, self.base.vocabulary, search)
+            search = HotwordSearch(hotwords, self.search_options.hotword_weight, self.base.vocabulary, search)
             scaling = None  # it was fitted for another search
-        return Recognizer(self.base, spec, search, record, scaling, compute=compute, **self.settings)
+        return Recognizer(
+            self.base, spec, search, record, scaling, compute=compute, test_time=self.test_time,
+            batch_seconds=self.batch_seconds, max_seconds=self.max_seconds, vad=self.vad,
+        )  # fmt: skip
 
     def routed_recognizer(
         self, spec: AdapterSpec, compute: Compute | None, hotwords: "Sequence[Hotword]", language: str | None
@@ -164,28 +162,6 @@ class Session:
         seconds = base.batch_seconds / router.rows
         return replace(base, spec=gates.spec, router=router, batch_seconds=seconds)
 
-    def is_guarded(self, spec: AdapterSpec) -> bool:
-        """Whether a request is guarded. Raises UserError if its user asks for a guard that is impossible."""
-        if spec.guard is False or not spec.folders:
-            return False
-        folders = () if spec.choice else [term.folder for term in spec.terms]
-        names = (GATE,) if spec.guard else (GATE, GUARD)
-        missing = next(
-            (f for folder in folders for name in names if not (f := folder / name).is_file()), None
-        )
-        reason = missing and f"{missing} is missing (ia3-speech adapters gate writes it)"
-        if not (spec.is_single or spec.choice == AUTO):
-            reason = (
-                "a guard chooses between the base and one adapter of weight 1, or by auto, without channels"
-            )
-        elif self.settings.get("test_time"):
-            reason = "`test_time` adapts the base, too"
-        elif any(method_of(folder) != "ia3" for folder in folders):
-            reason = "its method is not IA³"
-        if reason and spec.guard:
-            raise UserError(f"`guard`: {spec} can't be guarded: {reason}")
-        return reason is None
-
     def search(self, spec: AdapterSpec) -> "tuple[Search, dict[str, Any]]":
         """The search of an adapter, whatever its weight, and the search's record for decode.json. The
         session's options take precedence over the files that are registered with the adapter. Sums and
@@ -199,7 +175,7 @@ class Session:
     @cached_property
     def default_search(self) -> "tuple[Search, dict[str, Any]]":
         """The search of the base, and of adapters without a registered search."""
-        return make_search(self.options, self.base)
+        return make_search(self.search_options, self.base)
 
     def gates(self, spec: AdapterSpec) -> "Gates":
         """As `routing.router.make_gates`; read again when the file of an adapter's gate or guard has
@@ -215,23 +191,16 @@ def load(
     adapter: str | Path | AdapterSpec | None = None,
     guard: bool | None = None,
     device: str | None = None,
-    dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
     precision: Literal["no", "bf16", "auto"] = "no",
-    batch_seconds: float = BATCH_SECONDS,
-    method: str | None = None,
-    window: Literal["30s", "short"] | None = None,
     language: str | None = None,
-    task: Literal["transcribe", "translate"] | None = None,
     engine: Literal["torch", "onnx"] = "torch",
-    max_seconds: float | None = None,
     lm: str | Path | None = None,
     hotwords: str | Path | None = None,
     search: SearchOptions | Literal["greedy", "beam"] | None = None,
-    vad: VadMethod | None = None,
-    scaling: Scaling | None = None,
     channels: Literal["mix", "split"] = "mix",
     post_process: PostProcessor | None = None,
     test_time: Literal["suta", "dsuta"] | None = None,
+    options: LoadOptions = LoadOptions(),  # noqa: B008  (immutable)
 ) -> Transcriber:
     """A transcriber of a base, with an adapter or many.
 
@@ -240,70 +209,51 @@ def load(
         adapter: a registered name, a path or a sum such as accent:0.7+medical:0.5; None: the base alone, or
             an adapter with each request; left=agent,right=caller: an adapter for each channel; auto: for each
             recording a registered adapter or none, by its audio; auto:accent,medical: one of these or none.
-        guard: use the base's text where it is surer than the adapter's; None: for a registered adapter whose
-            training has fitted a rule (guard.json); True: for any single adapter, and auto, or an error.
+        guard: use the base's text where it is surer than the adapter's; None: for an adapter whose training
+            has fitted a rule (guard.json); True: for any single adapter, and auto, or an error.
         device: a torch device; None: CUDA if there is one.
-        dtype: number format of the base's weights: float32, float16, bfloat16, or int8 on a CPU.
         precision: bf16: compute the encoder's layers in bfloat16; auto: bf16 if that is faster here; no:
-            compute everything in `dtype`.
-        batch_seconds: padded seconds of audio that go through the model at once.
-        method: FILE.py:NAME, your method with which the adapter was trained.
-        window: of a Whisper base's input, for adapters that record none: 30s (default), or short.
+            compute everything in `options.dtype`.
         language: that a multilingual Whisper writes: a code, or auto; None: the adapter's, else en.
-        task: of a multilingual Whisper: transcribe (default), or translate into English.
         engine: onnx: `base` is the folder of a graph, which ONNX Runtime computes; torch is not loaded.
-        max_seconds: cut longer recordings at pauses; None: the base's maximum input duration, else 60;
-            infinite: never.
         lm: file of a language model, as in `SearchOptions`; it takes precedence over that in `search`.
         hotwords: file of terms, likewise.
         search: options of the search; None: those registered with the adapter, else defaults.
-        vad: method to find speech when longer recordings are cut: off, energy or silero; None: silero if it
-            is installed, else energy.
-        scaling: calibrates the words' confidences; None: the scaling that `calibrate` stored for this search
-            with the adapter, or, without an adapter, with the base; if there is none, no calibration.
         channels: mix averages the channels of a recording; split transcribes each separately, and merges the
             texts by time.
         post_process: turns the recognised words into written text, as dictation does.
         test_time: adapt each request's vectors to its audio, see `unsupervised.suta`; confidences are then
             not calibrated.
+        options: lengths of the input, number formats, and other options that few callers need.
 
     Raises:
         UserError: an adapter or the base does not exist, or they don't fit together; no such device.
     """
-    for name, seconds in (("batch_seconds", batch_seconds), ("max_seconds", max_seconds)):
-        if seconds is not None and not seconds >= MIN_INPUT:
-            raise UserError(f"`{name}` is {seconds:g}, and must be at least {MIN_INPUT:g} seconds")
     if test_time not in (None, "suta", "dsuta"):
         raise UserError(f"`test_time` is {test_time!r}, and must be suta or dsuta")
     if channels == "split" and test_time == "dsuta":
         raise UserError("`test_time=dsuta` adapts to one person, but a call has several (take suta)")
-    choose_method(vad)
     files = {name: Path(file) for name, file in (("lm", lm), ("hotwords", hotwords)) if file is not None}
     search = SearchOptions(search) if isinstance(search, str) else search
-    options = replace(search or SearchOptions(), **files)
-    options.check()
-    spec = parse_adapter(adapter, split=channels == "split", guard=guard)
+    search, split = replace(search or SearchOptions(), **files), channels == "split"
+    spec = parse_adapter(adapter, split=split, guard=guard)
     if spec.choice and test_time:
         raise UserError(f"{spec} chooses among adapters as they are (leave out `test_time`)")
     if engine == "onnx":
-        torch_only = {"device": device, "method": method, "test_time": test_time}
-        torch_only |= {"window": window, "language": language, "task": task}
-        torch_only |= {"dtype": dtype != "float32", "precision": precision != "no"}
-        torch_only |= {name: getattr(options, name) for name in ("lm", "hotwords")}
-        torch_only["search"] = options.search == "beam"
-        if name := next((name for name, value in torch_only.items() if value), None):
-            raise UserError(f"`{name}` has no effect with `engine=onnx` (leave it out)")
+        torch_only = {"device": device, "language": language, "test_time": test_time}
+        torch_only |= {"precision": precision != "no"}
+        refuse_for_graph(search, options, torch_only)
         from ia3_speech.onnx.session import load as load_graph
 
-        return load_graph(base, spec, max_seconds=max_seconds, vad=vad, post_process=post_process)
-    warn_of_unused_searches(spec, options)
+        return load_graph(base, spec, options, post_process=post_process, split=split)
+    warn_of_unused_searches(spec, search)
     from ia3_speech.adapters.load import base_of
     from ia3_speech.adapters.methods import add_user_method, load_any
     from ia3_speech.model.precision import choose_precision
 
-    add_user_method(method)
-    loaded = base_of(spec, base, dtype=dtype, device=device)
-    loaded.configure(window=window, language=language, task=task)
+    add_user_method(options.method)
+    loaded = base_of(spec, base, dtype=options.dtype, device=device)
+    loaded.configure(window=options.window, language=language, task=options.task)
     loaded.precision, loaded.precision_reason = choose_precision(precision, loaded.model, loaded.dtype)
     if precision == "auto":
         logger.info("precision %s: %s", loaded.precision, loaded.precision_reason)
@@ -311,10 +261,37 @@ def load(
     if spec.is_single and not test_time and method_of(spec.terms[0].folder) != "ia3":
         attached = spec
         load_any(loaded, spec)
-    settings = {"batch_seconds": batch_seconds, "max_seconds": max_seconds, "vad": vad}
-    settings |= {"scaling": scaling, "test_time": test_time, "attached": attached}
-    session = Session(loaded, options, **settings)
-    return Transcriber(session.recognizer(spec), post_process, channels == "split", session, guard)
+    session = Session(loaded, search, options, test_time=test_time, attached=attached)
+    return Transcriber(session.recognizer(spec), post_process, split, session, guard)
+
+
+def refuse_for_graph(search: SearchOptions, options: LoadOptions, torch_only: dict[str, Any]) -> None:
+    """Raises UserError for an option that differs from its default and has no effect on a graph: all except
+    greedy search and `GRAPH_OPTIONS`."""
+    changed = [*(name for name, value in torch_only.items() if value), *changed_fields(options, search)]
+    greedy = ("search",) if search.search == "greedy" else ()
+    if name := next((name for name in changed if name not in GRAPH_OPTIONS + greedy), None):
+        raise UserError(f"`{name}` has no effect with `engine=onnx` (leave it out)")
+
+
+def is_guarded(spec: AdapterSpec, test_time: Any = None) -> bool:
+    """Whether a request is guarded: if its adapter has a rule, guard.json, or its user asks for it. Raises
+    UserError if the user asks for a guard that is impossible."""
+    if spec.guard is False or not spec.folders:
+        return False
+    folders = () if spec.choice else [term.folder for term in spec.terms]
+    names = (GATE,) if spec.guard else (GATE, GUARD)
+    missing = next((f for folder in folders for name in names if not (f := folder / name).is_file()), None)
+    reason = missing and f"{missing} is missing (ia3-speech adapters gate writes it)"
+    if not (spec.is_single or spec.choice == AUTO):
+        reason = "a guard chooses between the base and one adapter of weight 1, or by auto, without channels"
+    elif test_time:
+        reason = "`test_time` adapts the base, too"
+    elif any(method_of(folder) != "ia3" for folder in folders):
+        reason = "its method is not IA³"
+    if reason and spec.guard:
+        raise UserError(f"`guard`: {spec} can't be guarded: {reason}")
+    return reason is None
 
 
 def language_of(spec: AdapterSpec) -> str | None:

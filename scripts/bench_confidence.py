@@ -24,6 +24,7 @@ from ia3_speech.confidence.reliability import area_under_roc, share_found
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.text import Vocabulary, normalize, required_frames
 from ia3_speech.data.utterance import load_utterance
+from ia3_speech.decoding.options import LoadOptions
 from ia3_speech.decoding.word_times import spell_as_recognized
 from ia3_speech.formatting import percent
 from ia3_speech.scoring.alignment import align
@@ -101,7 +102,7 @@ def main(
         base: mini, a folder or a hub id
         search: greedy, or beam with the base's language model
     """
-    recognizer = load(base, search=SearchOptions(search), vad="off").recognizer
+    recognizer = load(base, search=SearchOptions(search), options=LoadOptions(vad="off")).recognizer
     utterances = read_data_directory(data, spk_sort=False).utterances[::every]
     logits = [recognizer.logits([load_utterance(utterance)])[0] for utterance in utterances]
     texts = [recognizer.search(each).text for each in logits]

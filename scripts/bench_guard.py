@@ -18,6 +18,7 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.corpora.preparation import evenly_spaced
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import load_utterances
+from ia3_speech.decoding.options import LoadOptions
 from ia3_speech.scoring.table import markdown_table
 from ia3_speech.session import load
 
@@ -46,7 +47,7 @@ def main(
     for folder in (data, general):
         utterances = evenly_spaced([*read_data_directory(folder, spk_sort=False)], count)
         halves.append([wave for _, wave in load_utterances(utterances, progress=False)])
-    options = {"base": base, "vad": "off"}
+    options = {"base": base, "options": LoadOptions(vad="off")}
     systems = {
         "the base": load(**options),
         "`--guard off`": load(adapter=adapter, guard=False, **options),

@@ -30,6 +30,7 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.text import normalize
 from ia3_speech.decoding.decode_directory import decode_utterances, dev_logits
+from ia3_speech.decoding.options import LoadOptions
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.lm.hotword_learning import learn_forms
 from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, Hotword, HotwordSearch
@@ -86,7 +87,9 @@ def main(
         minutes: of each test set, at most; of a longer set every second, third … utterance is taken
         train_minutes: the same of the sets on which heard-as forms are learned
     """
-    recognizer = load(base, precision="auto", search=SearchOptions("greedy"), vad="off").recognizer
+    recognizer = load(
+        base, precision="auto", search=SearchOptions("greedy"), options=LoadOptions(vad="off")
+    ).recognizer
     bench = Bench(recognizer, data, work)
     parts = [bench.out_of_domain(minutes)]
     for recipe, name in CORPORA.items():

@@ -16,6 +16,7 @@ from benchmark import Page, machine, pipeline_of, rounds
 
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
+from ia3_speech.decoding.options import LoadOptions
 from ia3_speech.model.base import read_pretrained
 from ia3_speech.scoring.table import markdown_table
 from ia3_speech.session import load
@@ -38,8 +39,9 @@ def main(
     """
     model, processor = read_pretrained(base)
     theirs = pipeline_of(model.eval(), processor)
-    plain = load(base, vad="off").recognizer
-    full, fast = (load(base, adapter=adapter, vad="off", precision=p).recognizer for p in ("no", "auto"))
+    loading = {"base": base, "options": LoadOptions(vad="off")}
+    plain, adapted = load(**loading).recognizer, loading | {"adapter": adapter, "guard": False}
+    full, fast = (load(**adapted, precision=precision).recognizer for precision in ("no", "auto"))
     batch = replace(fast, batch_seconds=ROWS * max(SECONDS))
     systems: dict[str, Any] = {
         "transformers' pipeline": lambda wave: theirs(wave.copy(), generate_kwargs={"language": "en"}),

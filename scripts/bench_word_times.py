@@ -16,6 +16,7 @@ from espeak import ESPEAK_SAMPLE_RATE, PEAK, Espeak
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, resample
 from ia3_speech.data.text import normalize
+from ia3_speech.decoding.options import LoadOptions
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.scoring.alignment import SCLITE, align
 from ia3_speech.scoring.table import markdown_table
@@ -40,7 +41,7 @@ def main(sentences: Path, *, page: Page, base: str = "mini", recordings: int = 3
         base: mini, a folder or a hub id
         recordings: of 20 sentences each
     """
-    recognizer = load(base, search=SearchOptions("greedy"), vad="energy").recognizer
+    recognizer = load(base, search=SearchOptions("greedy"), options=LoadOptions(vad="energy")).recognizer
     errors = [time_errors(recognizer, *speak(sentences, number)) for number in range(recordings)]
     rows = []
     for name, parts in zip(("error of starts", "error of ends"), zip(*errors, strict=True), strict=True):

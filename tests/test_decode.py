@@ -14,6 +14,7 @@ from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import BadAudio, Utterance
 from ia3_speech.decoding.ctm import read_words
 from ia3_speech.decoding.decode_directory import Decoding, write_decode_directory
+from ia3_speech.decoding.options import LoadOptions
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.decoding.word_times import Scaling
 from ia3_speech.session import load
@@ -84,7 +85,9 @@ def test_confidences_are_those_of_the_recogniser_and_runs_repeat(run, data, tiny
     folder = data({"s-a": noise(5), "s-b": noise(1, 1), "s-c": b""})
     flags = ("--base", tiny_folder, "--max-seconds", "2", "--confidence-slope", "2", folder)
     assert run(*flags, tmp_path / "out")[0] == 1
-    recognizer = load(tiny_folder, max_seconds=2.0, vad="off", scaling=Scaling(2.0)).recognizer
+    recognizer = load(
+        tiny_folder, options=LoadOptions(max_seconds=2.0, vad="off", scaling=Scaling(2.0))
+    ).recognizer
     found = recognizer.recognize([load_audio(tmp_path / f"s-{name}.wav") for name in "ab"], with_words=True)
     assert confidences_of(tmp_path / "out") == {
         name: [(word.text, pytest.approx(word.confidence, abs=5e-7)) for word in recognition.words]

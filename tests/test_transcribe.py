@@ -18,6 +18,7 @@ from ia3_speech.cli import command
 from ia3_speech.commands.lm import main as lm
 from ia3_speech.commands.transcribe import main
 from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.decoding.options import LoadOptions
 from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.errors import UserError
 from ia3_speech.session import load
@@ -287,12 +288,13 @@ def test_a_long_recording_is_cut_and_printed_a_line_a_segment(run, audio, tiny_f
     monkeypatch.setattr("ia3_speech.commands.transcribe.LONG_SECONDS", 5.0)
     lines = run(*words).out.splitlines()
     assert len(lines) > 1 and " ".join(lines) == whole.strip()
-    asr = load(tiny_folder, max_seconds=3.0)
+    asr = load(tiny_folder, options=LoadOptions(max_seconds=3.0))
     assert [segment.text for segment in asr.stream(path)] == lines
     result = asr.transcribe(path, word_timestamps=True)
     assert result.segments == tuple(asr.stream(path)) and result.text == whole.strip()
     assert 0 < result.confidence < 1 and result.words[-1].end <= result.seconds == 20.0
-    assert load(tiny_folder, max_seconds=float("inf")).transcribe(path).text != whole.strip()
+    uncut = LoadOptions(max_seconds=float("inf"))
+    assert load(tiny_folder, options=uncut).transcribe(path).text != whole.strip()
 
 
 def test_interrupted_it_leaves_whole_files_and_goes_on_with_the_others(run, audio, tiny_folder, monkeypatch):

@@ -53,7 +53,7 @@ class AdapterSpec:
     choice: Literal["auto", "auto-sum"] | None = None  # a gate chooses one term, or weights, by the audio
     all_registered: bool = False  # the choice is among all registered adapters, not among named ones
     channels: tuple[tuple[str, "AdapterSpec"], ...] = ()
-    # Use the base's text where it is surer (`routing.guard`). None: where the adapter has a rule of its own
+    # Use the base's text where it is surer (`routing.guard`). None: if the adapter has a rule, guard.json
     guard: bool | None = False
 
     def __str__(self) -> str:
@@ -68,13 +68,6 @@ class AdapterSpec:
     def is_single(self) -> bool:
         """Whether this is a single adapter, without arithmetic."""
         return len(self.terms) == 1 and self.terms[0].weight == 1 and not self.choice
-
-    def guarded(self, guard: bool | None) -> "AdapterSpec":
-        """This spec with the user's wish for a guard. Without a wish (None), only a registered adapter may
-        have one, and those that auto chooses from."""
-        registered = self.is_single and self.terms[0].folder.parent == registry.adapters_dir()
-        may_have = registered or self.choice == AUTO
-        return replace(self, guard=False if guard is None and not may_have else guard)
 
     @property
     def folders(self) -> list[Path]:
@@ -164,7 +157,7 @@ def parse_adapter(
 
     Args:
         split: the channels of a recording are transcribed separately, so each may have its adapter.
-        guard: as `AdapterSpec.guard`; with None, only a registered adapter may be guarded.
+        guard: as `AdapterSpec.guard`.
 
     Raises:
         UnknownAdapter: there is no adapter of a name or path; the message proposes the nearest names.
@@ -176,7 +169,7 @@ def parse_adapter(
     text = str(adapter)
     if not CHANNEL.match(text):
         spec = parse_choice(text) if is_auto(text) else parse_sum(text)
-        return spec.guarded(guard)
+        return replace(spec, guard=guard)
     if not split:
         raise UserError(f"`adapter={text}` names channels (transcribe them separately: `channels=split`)")
     channels: dict[str, AdapterSpec] = {}
@@ -185,7 +178,7 @@ def parse_adapter(
         if not match or match[1] in channels or not match[2].strip():
             raise UserError(f'`adapter={text}`: "{part}" is not CHANNEL=ADAPTER (left=agent,right=caller)')
         channels[match[1]] = parse_sum(match[2].strip())
-    return AdapterSpec(channels=tuple(channels.items())).guarded(guard)
+    return AdapterSpec(channels=tuple(channels.items()), guard=guard)
 
 
 def parse_sum(

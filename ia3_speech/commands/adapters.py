@@ -127,7 +127,6 @@ def register(
         keep: rename an earlier adapter of this name to NAME@1, or the next number that is free.
         score: score.json of one or more test sets; the model card in `folder` is first rewritten with them.
     """
-    search_options.check()
     source = registry.resolve_adapter(folder)
     if score:
         update_card(source, registry.check_name(name), score)

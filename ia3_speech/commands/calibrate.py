@@ -46,8 +46,8 @@ def main(
     spec = parse_adapter(model_options.adapter)
     if spec.choice:
         raise UserError(f"{spec} is a choice among adapters (calibrate each of them)")
-    options = {"adapter": spec, "search": search_options, "vad": "off", "scaling": Scaling()}
-    recognizer = load(**vars(model_options) | options).recognizer
+    options = model_options.for_loading(vad="off", scaling=Scaling())
+    recognizer = load(**options | {"adapter": spec}, search=search_options).recognizer
     if store:
         storage_file(recognizer.base, spec)  # raises before the work is done
     calibrations = calibrate(recognizer, data, allow_pipes)

@@ -14,22 +14,25 @@ also if the same command is repeated. Clipped audio is listed too, but decoded, 
 
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ia3_speech.adapters.record import GATE, GUARD, SEARCH_FILES, read_json
-from ia3_speech.adapters.spec import AdapterSpec, parse_adapter, tensor_files_of
-from ia3_speech.data.recordings import part_numbers
+from ia3_speech.adapters.spec import AdapterSpec, tensor_files_of
+from ia3_speech.confidence.storage import stored_calibrations, uncalibrated
+from ia3_speech.data.recordings import Part
 from ia3_speech.decoding import decode_directory
 from ia3_speech.decoding.decode_directory import PARTS_FOLDER, speaker_adapters
 from ia3_speech.decoding.options import ConfidenceOptions, GuardOptions, ModelOptions, TestTimeOptions
+from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs
 from ia3_speech.model.hypotheses import decoded_again, unused_hotwords
 from ia3_speech.model.location import base_files, base_folder
 from ia3_speech.search import SearchOptions
-from ia3_speech.session import load
+from ia3_speech.session import is_guarded, load
 
 
 def main(
@@ -61,67 +64,38 @@ def main(
             same command without --part puts them together in DECODE_DIR
         force: decode again even if DECODE_DIR/inputs.json shows the same inputs
     """
-    from ia3_speech.confidence.storage import stored_calibrations, uncalibrated
-
-    adapter, base = model_options.adapter, model_options.base
-    if adapter and adapter_per_speaker:
+    if model_options.adapter and adapter_per_speaker:
         raise UserError("give either --adapter or --adapter-per-speaker, not both")
+    share = Part.parse(part)
     if part and test_time_options.test_time == "dsuta":
         raise UserError("--part divides the utterances of a speaker, whom --test-time dsuta remembers")
-    number, count = part_numbers(part)
-    part = part and f"{number}/{count}"  # not 01/08
-    search_options.check()
-    guard_options.check(adapter)
-    has_hotwords = search_options.hotwords is not None  # apart from those registered with the adapter
-    scaling, spec = confidence_options.scaling, parse_adapter(adapter, guard=guard_options.wish or False)
+    spec = guard_options.spec(model_options.adapter)
+    if not spec.choice:
+        spec = replace(spec, guard=is_guarded(spec, test_time_options.test_time))
     directory = decode_directory.read_for_decoding(data, allow_pipes)
-    adapters = speaker_adapters(adapter_per_speaker, directory.utterances) if adapter_per_speaker else {}
+    utterances = directory.utterances
+    adapters = speaker_adapters(adapter_per_speaker, utterances) if adapter_per_speaker else {}
     terms = dict.fromkeys(term for each in adapters.values() for term in each.terms)
     every = AdapterSpec(tuple(terms)) if adapters else spec
+    has_hotwords = search_options.hotwords is not None  # apart from those registered with the adapter
     if len(spec.terms) == 1 and not (spec.choice or spec.guard):  # each candidate has its search
         search_options = search_options.complete(spec.terms[0].folder)
-    wanted = every.base(base)
-    gate = {}
-    if spec.choice or spec.guard:  # the files that decide the choice, and the searches of the adapters
-        folders = [*spec.folders, *filter(None, [base_folder(wanted)])]
-        files = [folder / name for folder in folders for name in (GATE, GUARD, *SEARCH_FILES)]
-        gate = {"gate": [file for file in files if file.is_file()]}
-    searches = [search_options.search] if search_options.search else ["greedy", "beam"]
-    inputs = Inputs(
-        {"data": data, "base": base_files(wanted), "adapter": tensor_files_of(every),
-         "lm": search_options.files(base_folder(wanted)), "hotwords": search_options.hotwords} | gate,
-        {"base": wanted, "weights": [term.weight for term in every.terms],
-         "max_seconds": max_seconds, "dtype": model_options.dtype, "precision": model_options.precision,
-         "calibrations": stored_calibrations(base_folder(wanted), every, searches) or None}
-        | vars(confidence_options)
-        | {name: value for name, value in vars(search_options).items() if name not in ("lm", "hotwords")}
-        | {name: value for name, value in vars(test_time_options).items() if value}
-        | {name: value for name in ("window", "language", "task") if (value := getattr(model_options, name))}
-        | ({"guard": True} if spec.guard else {}),
-    )  # fmt: skip
-    whole = all((decode_dir / name).is_file() for name in ("text", "decode.json"))
-    if inputs.is_current(decode_dir, force or not whole):
-        if count := read_json(decode_dir / "decode.json")["without_output"]:
-            bad_audio = f"{plural(count, 'utterance')} without output ({decode_dir / 'bad_audio'} lists them)"
-            print(f"{decode_dir}: {bad_audio}; --force decodes again", file=sys.stderr)
-        return int(count > 0 and not part)
-    out, utterances = decode_dir, directory.utterances
+    options = (model_options, search_options, confidence_options, test_time_options)
+    inputs = inputs_of(data, every, max_seconds, *options)
+    if (bad := utterances_without_output(decode_dir, inputs, force)) is not None:
+        return int(bad > 0 and not part)
+    out = decode_dir
     if part:
-        out, utterances = decode_dir / PARTS_FOLDER / f"{number}of{count}", utterances[number - 1 :: count]
-        inputs = decode_directory.part_inputs(inputs, part, directory)
+        out, utterances = decode_dir / PARTS_FOLDER / share.stem, share.of(utterances)
+        inputs = decode_directory.part_inputs(inputs, share, directory)
         if inputs.is_current(out, force):
             return 0
     elif parts := decode_directory.finished_parts(decode_dir, inputs, directory):
-        record = decode_directory.gather_parts(parts, decode_dir, [utterance.id for utterance in utterances])
-        bad = f", {record['bad_audio']} with bad audio" if record["bad_audio"] else ""
-        texts = plural(record["utterances"], "utterance")
-        print(f"{decode_dir / 'text'}: {texts}{bad}, of {len(parts)} parts")
-        inputs.record(decode_dir)
-        shutil.rmtree(decode_dir / PARTS_FOLDER)
-        return int(record["without_output"] > 0)
-    options = {"adapter": spec, "base": wanted if adapters else base, "max_seconds": max_seconds}
-    options |= {"vad": "off", "scaling": scaling}
-    transcriber = load(**vars(model_options) | vars(test_time_options) | options, search=search_options)
+        return put_together(parts, decode_dir, inputs, [utterance.id for utterance in utterances])
+    scaling = confidence_options.scaling
+    loading = model_options.for_loading(max_seconds=max_seconds, vad="off", scaling=scaling)
+    loading |= {"adapter": spec} | ({"base": every.base(model_options.base)} if adapters else {})
+    transcriber = load(**loading, search=search_options, test_time=test_time_options.test_time)
     recognizer = transcriber.recognizer
     if adapters:  # each may have another scaling
         recognizer = replace(recognizer, scaling=scaling)
@@ -131,18 +105,77 @@ def main(
         recognizer, utterances, adapters=adapters or None, allow_pipes=allow_pipes, with_words=True
     )
     record = decode_directory.decoding_record(recognizer, result, data)
-    if adapter_per_speaker:
+    if adapters:
         name = f"{len(every.terms)} adapters, by utterance"
         record["adapter"] = {"name": name, "path": str(adapter_per_speaker.absolute())}
     decode_directory.write_decode_directory(result, utterances, out, record)
-    minutes = result.audio_seconds / 60
-    texts = plural(len(result.texts), "utterance")
+    texts, minutes = plural(len(result.texts), "utterance"), result.audio_seconds / 60
     print(f"{out / 'text'}: {texts}, {minutes:.1f} minutes of audio in {result.seconds:.0f} s")
-    unused = has_hotwords and unused_hotwords(recognizer.search)
-    again = decoded_again(recognizer.search)
-    for message in filter(None, [unused, again, not adapters and uncalibrated(recognizer)]):
-        print(message, file=sys.stderr)
+    print_notes(recognizer, has_hotwords=has_hotwords, with_confidences=not adapters)
     if result.bad:
         print(decode_directory.bad_audio_message(result, out), file=sys.stderr)
     inputs.record(out)
     return int(record["without_output"] > 0 and not part)
+
+
+def inputs_of(
+    data: Path,
+    spec: AdapterSpec,
+    max_seconds: float | None,
+    model_options: ModelOptions,
+    search_options: SearchOptions,
+    confidence_options: ConfidenceOptions,
+    test_time_options: TestTimeOptions,
+) -> Inputs:
+    """The inputs of decoding `data` with all adapters of a spec."""
+    base = spec.base(model_options.base)
+    folder = base_folder(base)
+    sources = {"data": data, "base": base_files(base), "adapter": tensor_files_of(spec)}
+    sources |= {"lm": search_options.files(folder), "hotwords": search_options.hotwords}
+    if spec.choice or spec.guard:  # the files that decide the choice, and the searches of the adapters
+        folders = [*spec.folders, *filter(None, [folder])]
+        files = [folder / name for folder in folders for name in (GATE, GUARD, *SEARCH_FILES)]
+        sources["gate"] = [file for file in files if file.is_file()]
+    searches = [search_options.search] if search_options.search else ["greedy", "beam"]
+    options = {"base": base, "weights": [term.weight for term in spec.terms], "max_seconds": max_seconds}
+    options |= {"dtype": model_options.dtype, "precision": model_options.precision}
+    options["calibrations"] = stored_calibrations(folder, spec, searches) or None
+    options |= vars(confidence_options) | vars(search_options)
+    options = {name: value for name, value in options.items() if name not in ("lm", "hotwords")}
+    rare = {name: getattr(model_options, name) for name in ("window", "language", "task")}
+    rare |= vars(test_time_options)
+    options |= {name: value for name, value in rare.items() if value}
+    if spec.guard is not False:
+        options["guard"] = spec.guard
+    return Inputs(sources, options)
+
+
+def utterances_without_output(decode_dir: Path, inputs: Inputs, force: bool) -> int | None:
+    """Their number if DECODE_DIR was decoded from the same inputs, which is printed; else None."""
+    whole = all((decode_dir / name).is_file() for name in ("text", "decode.json"))
+    if not inputs.is_current(decode_dir, force or not whole):
+        return None
+    if count := read_json(decode_dir / "decode.json")["without_output"]:
+        bad_audio = f"{plural(count, 'utterance')} without output ({decode_dir / 'bad_audio'} lists them)"
+        print(f"{decode_dir}: {bad_audio}; --force decodes again", file=sys.stderr)
+    return count
+
+
+def put_together(parts: Sequence[Path], decode_dir: Path, inputs: Inputs, ids: Sequence[str]) -> int:
+    """Make DECODE_DIR of its parts; returns the exit code."""
+    record = decode_directory.gather_parts(parts, decode_dir, ids)
+    bad = f", {record['bad_audio']} with bad audio" if record["bad_audio"] else ""
+    texts = plural(record["utterances"], "utterance")
+    print(f"{decode_dir / 'text'}: {texts}{bad}, of {len(parts)} parts")
+    inputs.record(decode_dir)
+    shutil.rmtree(decode_dir / PARTS_FOLDER)
+    return int(record["without_output"] > 0)
+
+
+def print_notes(recognizer: Recognizer, *, has_hotwords: bool, with_confidences: bool) -> None:
+    """Print on stderr, at the end of a run: the user's hot words were not recognised, texts were decoded
+    again, the confidences of the output are not calibrated."""
+    notes = [has_hotwords and unused_hotwords(recognizer.search), decoded_again(recognizer.search)]
+    notes.append(with_confidences and uncalibrated(recognizer))
+    for note in filter(None, notes):
+        print(note, file=sys.stderr)

@@ -73,4 +73,5 @@ def main(
     with replacing(out) as new:
         graph = write_layout(loaded, new, format, dtype)
         size = graph.stat().st_size / 2**20
-    print(f"{out}: {loaded.name}{' with ' * bool(spec.terms)}{spec}, {dtype}, {size:.0f} MiB")
+    system = f"{loaded.name} with {spec}" if spec.terms else loaded.name
+    print(f"{out}: {system}, {dtype}, {size:.0f} MiB")

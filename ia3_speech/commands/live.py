@@ -27,14 +27,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
-from ia3_speech.adapters.spec import parse_adapter
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
 from ia3_speech.decoding.options import DictationOptions, GuardOptions, LiveOptions, ModelOptions
+from ia3_speech.decoding.segments import PostProcessor
 from ia3_speech.errors import UserError
 from ia3_speech.live.audio import PORTION_SECONDS, Microphone, raw_format, read_wav_header, stream_samples
 from ia3_speech.live.streaming import PARTIAL_SECONDS, PostProcessed, StreamEvent, StreamingRecognizer
@@ -67,12 +67,17 @@ def main(
         max_seconds: cut speech without a pause after this many seconds (default: the base's maximum input
             duration, 15.36 s for mini, else 15; inf: never)
     """
-    live_options.check()
-    search_options.check()
-    guard_options.check(model_options.adapter)
-    spec = parse_adapter(model_options.adapter, guard=guard_options.wish)
-    model_options = replace(model_options, adapter=spec)
-    post_process = make_post_process(dictation_options, format)
+    live_options.check(live=True)
+    loading = model_options.for_loading(max_seconds=max_seconds)
+    loading |= {"adapter": guard_options.spec(model_options.adapter), "search": search_options}
+    return transcribe_live(live_options, loading, make_post_process(dictation_options, format), format)
+
+
+def transcribe_live(
+    live_options: LiveOptions, loading: dict[str, Any], post_process: PostProcessor | None, format: str
+) -> int:
+    """Transcribe the microphone or stdin, and print the texts; returns the exit code. `loading`: arguments of
+    `session.load`."""
     sys.stdout.reconfigure(encoding="utf-8")
     output = LiveOutput(sys.stdout, format, live_options.partials)
     inbox, microphone = Inbox(), None
@@ -81,8 +86,8 @@ def main(
     else:
         portions = standard_input(live_options.raw)
         threading.Thread(target=inbox.fill, args=[portions], daemon=True, name="stdin").start()
-    recognizer = load(search=search_options, max_seconds=max_seconds, **vars(model_options)).recognizer
-    seconds = max_seconds or recognizer.base.maximum_seconds or MAXIMUM_SECONDS
+    recognizer = load(**loading).recognizer
+    seconds = loading["options"].max_seconds or recognizer.base.maximum_seconds or MAXIMUM_SECONDS
     recognizer = replace(recognizer, max_seconds=min(seconds, DAY_SECONDS))
     output.system = {"adapter": recognizer.name, "base": recognizer.base.name}
     stream = StreamingRecognizer(
@@ -108,7 +113,7 @@ def main(
             if microphone:
                 microphone.stop()
             output.close()
-    if search_options.hotwords and (message := unused_hotwords(recognizer.search)):
+    if loading["search"].hotwords and (message := unused_hotwords(recognizer.search)):
         print(message, file=sys.stderr)
     if inbox.lost_samples:
         seconds = inbox.lost_samples / SAMPLE_RATE

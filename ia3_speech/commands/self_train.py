@@ -27,7 +27,6 @@ def main(options: SelfTrainingOptions, search_options: SearchOptions) -> None:
     from ia3_speech.unsupervised.self_training import SelfTraining, read_recordings
 
     check_options(options)
-    search_options.check()
     training = SelfTraining(options, replace(search_options, search=search_options.search or "beam"))
     training.check()
     files = {"lm": search_options.files(base_folder(options.base)), "hotwords": search_options.hotwords}

@@ -35,7 +35,7 @@ def main(
     search_options: SearchOptions,
 ) -> None:
     """Serve OpenAI's audio API."""
-    for options in (server_options, engine_options, limit_options, search_options):
+    for options in (server_options, engine_options, limit_options):
         options.check()
     try:
         import python_multipart  # noqa: F401

@@ -28,19 +28,19 @@ and --beam_size mean the same, with dashes or underscores; --model is --base her
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from ia3_speech.adapters.spec import parse_adapter
 from ia3_speech.atomic import replacing, write_text
+from ia3_speech.confidence.storage import uncalibrated
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.recordings import (
     STDIN,
+    Part,
     Recording,
     find_recordings,
     output_paths,
-    part_numbers,
     recording_duration,
     recordings_from_pipe,
 )
@@ -62,7 +62,9 @@ from ia3_speech.decoding.options import (
     ModelOptions,
     OutputOptions,
     TestTimeOptions,
+    changed_fields,
 )
+from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.transcription import Transcriber
 from ia3_speech.errors import UserError
 from ia3_speech.model.hypotheses import decoded_again, unused_hotwords
@@ -94,122 +96,130 @@ def main(
         files: audio files, and folders to search for them (default: read stdin: paths, one per line, or one
             sound file)
     """
-    search_options.check()
     check_output(output_options)
-    guard_options.check(model_options.adapter)
-    split = input_options.channels == "split"
-    spec = parse_adapter(model_options.adapter, split=split, guard=guard_options.wish)
+    spec = guard_options.spec(model_options.adapter, split=input_options.channels == "split")
     live_options.check(files, live=live_options.active)
-    from ia3_speech.confidence.storage import uncalibrated
-
-    scaling = confidence_options.scaling
     output_options = replace(output_options, format=output_options.format.lower().replace(" ", ""))
+    loading = model_options.for_loading(
+        max_seconds=input_options.max_seconds, vad=input_options.vad, scaling=confidence_options.scaling
+    )
+    loading |= {"adapter": spec, "search": search_options}
+    post_process = make_post_process(dictation_options, output_options.format)
     if live_options.active:
         check_live(input_options, output_options, confidence_options, test_time_options)
-        from ia3_speech.commands.live import main as live
+        from ia3_speech.commands.live import transcribe_live
 
-        return live(
-            live_options=live_options,
-            model_options=replace(model_options, adapter=spec),
-            guard_options=guard_options,
-            search_options=search_options,
-            dictation_options=dictation_options,
-            format=output_options.format,
-            max_seconds=input_options.max_seconds,
-        )
-    post_process = make_post_process(dictation_options, output_options.format)
+        return transcribe_live(live_options, loading, post_process, output_options.format)
     if post_process and output_options.review_below is not None:
         raise UserError("--review-below marks words as they were recognised (leave out --dictation)")
+    batch = read_batch(files, output_options)
+    if not batch.sources:
+        return batch.close(0, [])
+    loading |= {"channels": input_options.channels, "test_time": test_time_options.test_time}
+    transcriber = load(**loading, post_process=post_process)
+    base = transcriber.recognizer.base
+    if output_options.alternatives and "alternatives" not in base.abilities:
+        base.require("alternatives")  # raises
+    sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # paths come out as they went in
+    streamed = output_options.format in STREAMED and not transcriber.split and not output_options.plot
+    if batch.single and not batch.outputs and streamed:
+        unusable = print_single(batch.sources[0], transcriber, output_options)
+    else:
+        unusable = print_transcripts(batch.sources, transcriber, batch.outputs, output_options, batch.single)
+    print_notes(transcriber.recognizer, output_options, has_hotwords=search_options.hotwords is not None)
+    return batch.close(len(batch.sources) - len(unusable), unusable)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The recordings of a run."""
+
+    sources: Sequence[Recording]
+    outputs: Sequence[Sequence[Path]]  # of each source, a file for each format; empty: stdout gets the texts
+    bad: Sequence[str]  # a line for each path that names no recording
+    single: bool  # whether the user gave a single recording
+    failures: Path | None  # the file that lists failures, with an output folder
+
+    def close(self, done: int, unusable: Sequence[str]) -> int:
+        """The exit code. With an output folder, write the list of failures, or remove it if there are none,
+        and print the numbers for several recordings."""
+        failed = [*self.bad, *unusable]
+        if self.failures:
+            self.failures.unlink(missing_ok=True)
+            if failed:
+                with replacing(self.failures) as new:
+                    new.write_bytes(os.fsencode("".join(f"{line}\n" for line in failed)))
+            if done + len(failed) > 1:
+                see = f", {len(failed):,} failed: see {self.failures}" if failed else ""
+                print(f"{done:,} done{see}", file=sys.stderr)
+        return 1 if failed else 0
+
+
+def read_batch(files: Sequence[str], options: OutputOptions) -> Batch:
+    """The recordings that a run transcribes: those of its part, and with `skip_existing` those without output
+    files. Prints what is left out. Raises UserError if there are no files, or for an output that several
+    recordings can't have."""
     if files in ((), (STDIN,)):
         if sys.stdin is None or sys.stdin.isatty():
             raise UserError("no files were given (--help shows how to use it)")
         sources, bad = recordings_from_pipe(sys.stdin.buffer)
     else:
         sources, bad = find_recordings(files)
-    single, formats = len(sources) + len(bad) == 1, parse_formats(output_options.format)
-    if output_options.output_dir is None and not single and not FORMATS[formats[0]].joined:
+    single, formats, folder = len(sources) + len(bad) == 1, parse_formats(options.format), options.output_dir
+    if folder is None and not single and not FORMATS[formats[0]].joined:
         raise UserError(
-            f"--format {output_options.format} of several recordings makes several files (give --output-dir)"
+            f"--format {options.format} of several recordings makes several files (give --output-dir)"
         )
-    if output_options.plot:
+    if options.plot:
         from ia3_speech.report.charts import check_picture
 
-        check_picture(output_options.plot)
+        check_picture(options.plot)
         if not single:
             raise UserError("--plot draws a single recording")
-    outputs: list[tuple[Path, ...]] = []  # of each source, a file for each format
-    if folder := output_options.output_dir:
+    outputs: Sequence[Sequence[Path]] = []
+    if folder:
         suffixes = [FORMATS[name].suffix for name in formats]
         outputs = [*zip(*(output_paths(sources, folder, suffix) for suffix in suffixes), strict=True)]
-    number, parts = part_numbers(output_options.part)
-    sources, outputs, bad = (items[number - 1 :: parts] for items in (sources, outputs, bad))
-    failures = folder and folder / ("failed.txt" if parts == 1 else f"failed.{number}of{parts}.txt")
+    part = Part.parse(options.part)
+    sources, outputs, bad = part.of(sources), part.of(outputs), part.of(bad)
+    failures = folder and folder / ("failed.txt" if part.count == 1 else f"failed.{part.stem}.txt")
     if any(failures in paths for paths in outputs):
         raise UserError(f"{failures}: lists failures, and would be a recording's text too (rename that)")
     for line in bad:
         print(line, file=sys.stderr)
-    if parts > 1 and not sources and not bad:
-        print(f"part {output_options.part} holds no recording", file=sys.stderr)
-    if output_options.skip_existing:
+    if part.count > 1 and not sources and not bad:
+        print(f"part {part} holds no recording", file=sys.stderr)
+    if options.skip_existing:
         new = [number for number, paths in enumerate(outputs) if not all(path.exists() for path in paths)]
         if len(new) < len(sources):
             print(f"{len(sources) - len(new)} of {len(sources)} are transcribed already", file=sys.stderr)
         sources, outputs = [sources[n] for n in new], [outputs[n] for n in new]
-    if not sources:
-        return close_batch(0, bad, failures)
-    if folder:
+    if folder and sources:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):  # so that the error comes before the work
             raise UserError(f"--output-dir {folder}: can't be written to")
-    transcriber = load(
-        **vars(replace(model_options, adapter=spec)),
-        **vars(input_options),
-        **vars(test_time_options),
-        search=search_options,
-        scaling=scaling,
-        post_process=post_process,
-    )
-    recognizer = transcriber.recognizer
-    if output_options.alternatives and "alternatives" not in recognizer.base.abilities:
-        recognizer.base.require("alternatives")  # raises
-    sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # paths come out as they went in
-    streamed = output_options.format in STREAMED and not transcriber.split and not output_options.plot
-    if single and not outputs and streamed:
-        unusable = print_single(sources[0], transcriber, output_options)
-    else:
-        unusable = print_transcripts(sources, transcriber, outputs, output_options, single)
-    shown = with_times(output_options) and {"json", "jsonl", "ctm", "csv"} & {*formats}
-    shown = shown or output_options.review_below is not None
-    unused = search_options.hotwords and not spec.choice and unused_hotwords(recognizer.search)
-    again = decoded_again(recognizer.search)
-    greedy = output_options.alternatives and recognizer.search_record.get("search") == "greedy"
-    hint = greedy and not spec.choice and "no alternatives, since the search is greedy (take --search beam)"
-    for message in filter(None, [unused, again, hint, shown and uncalibrated(recognizer)]):
-        print(message, file=sys.stderr)
-    return close_batch(len(sources) - len(unusable), bad + unusable, failures)
+    return Batch(sources, outputs, bad, single, failures)
 
 
-def close_batch(done: int, failed: Sequence[str], file: Path | None) -> int:
-    """The exit code. With an output folder, write the list of failures, or remove it if there are none, and
-    print the numbers for several recordings."""
-    if file:
-        file.unlink(missing_ok=True)
-        if failed:
-            with replacing(file) as new:
-                new.write_bytes(os.fsencode("".join(f"{line}\n" for line in failed)))
-        if done + len(failed) > 1:
-            see = f", {len(failed):,} failed: see {file}" if failed else ""
-            print(f"{done:,} done{see}", file=sys.stderr)
-    return 1 if failed else 0
+def print_notes(recognizer: Recognizer, options: OutputOptions, *, has_hotwords: bool) -> None:
+    """Print on stderr, at the end of a run, what the user may not expect of its output."""
+    is_chosen = recognizer.spec.choice
+    greedy = options.alternatives and recognizer.search_record.get("search") == "greedy"
+    shown = with_times(options) and {"json", "jsonl", "ctm", "csv"} & {*parse_formats(options.format)}
+    notes = [
+        has_hotwords and not is_chosen and unused_hotwords(recognizer.search),
+        decoded_again(recognizer.search),
+        greedy and not is_chosen and "no alternatives, since the search is greedy (take --search beam)",
+        (shown or options.review_below is not None) and uncalibrated(recognizer),
+    ]
+    for note in filter(None, notes):
+        print(note, file=sys.stderr)
 
 
 def check_live(*groups: InputOptions | OutputOptions | ConfidenceOptions | TestTimeOptions) -> None:
     """Raises UserError for options that have no effect on live input."""
-    for group in groups:
-        for name, default in vars(type(group)()).items():
-            if name not in ("max_seconds", "format") and getattr(group, name) != default:
-                hint = "leave it out, or transcribe a recording"
-                raise UserError(f"`{name}` has no effect on live input ({hint})")
+    if name := next((n for n in changed_fields(*groups) if n not in ("max_seconds", "format")), None):
+        raise UserError(f"`{name}` has no effect on live input (leave it out, or transcribe a recording)")
 
 
 def print_transcripts(

@@ -58,7 +58,6 @@ def main(
         allow_pipes: run the shell commands that wav.scp holds
         force: tune again even if the inputs are the same as before
     """
-    search_options.check()
     if search_options.lm in (None, NO_LM):
         raise UserError("give --lm FILE, whose weights are chosen (ia3-speech lm makes one of text)")
     if (search_options.lm_weight, search_options.word_score) != (None, None):
@@ -72,8 +71,6 @@ def main(
         weights: replace(options, lm_weight=weights[0], word_score=weights[1])
         for weights in product(*map(sorted, tried))
     }
-    for each in searches.values():
-        each.check()
     inputs = Inputs(
         {"data": data, "lm": options.lm, "hotwords": options.hotwords,
          "base": base_files(base) if base else None, "adapter": tensor_files_of(spec)},
@@ -84,8 +81,8 @@ def main(
     )  # fmt: skip
     if out and inputs.is_current(out, force):
         return
-    options = vars(model_options) | {"adapter": spec, "search": "greedy", "vad": "off"}
-    recognizer = load(**options).recognizer
+    loading = model_options.for_loading(vad="off") | {"adapter": spec}
+    recognizer = load(**loading, search="greedy").recognizer
     greedy, rates = tune(recognizer, data, searches, allow_pipes)
     best = min(rates, key=rates.__getitem__)  # of equal rates, that of the smallest weights
     print(format_rates(greedy, rates, best))

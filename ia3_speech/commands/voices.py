@@ -19,7 +19,7 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import read_json, read_summary
 from ia3_speech.atomic import replacing, write_json
 from ia3_speech.cli import message_of
-from ia3_speech.data.recordings import part_numbers
+from ia3_speech.data.recordings import Part
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import in_columns, percent, plural
 
@@ -135,12 +135,12 @@ def migrate(*names: str, base: str, all: bool = False, part: str | None = None) 
 
     if bool(names) == all:
         raise UserError("give either the names of voices or --all")
-    first, parts = part_numbers(part)
+    share = Part.parse(part)
     if unknown := [name for name in names if not recordings_of(name)]:
         raise UserError(f"{unknown[0]}: no recordings are stored under this name (ia3-speech voices list)")
     chosen = [name for name in voice_names() if recordings_of(name)] if all else [*names]
     new_base, failed = load_base(base).fingerprint, 0  # raises where the new base is gone
-    for name in chosen[first - 1 :: parts]:
+    for name in share.of(chosen):
         try:
             print(f"{name}: {migrate_voice(name, base, new_base)}", flush=True)
         except UserError as error:

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from ia3_speech.data.audio import AUDIO_SUFFIXES, SAMPLE_RATE, load_audio
 from ia3_speech.errors import AudioError, UserError
 
 STDIN = "-"
+Item = TypeVar("Item")
 # Audio and video that is not decoded: of dictation machines, telephones, cameras, and older formats.
 UNREAD_SUFFIXES = {
     *(".dss", ".ds2", ".dvf", ".msv", ".vox", ".gsm", ".voc", ".spx", ".wv", ".ape", ".tta", ".mpc", ".shn"),
@@ -233,10 +234,31 @@ def from_samples(samples: Any, sampling_rate: float, *, channels: bool = False) 
     return audio_files.resample(wave, sampling_rate, SAMPLE_RATE)
 
 
-def part_numbers(part: str | None) -> tuple[int, int]:
-    """(3, 8) for 3/8, the third of eight parts (each for a job of a cluster); (1, 1) for None. Raises
-    UserError for other text."""
-    number, _, count = (part or "1/1").partition("/")
-    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise UserError(f"`part={part}`: write it as 3/8, the third of eight parts")
-    return int(number), int(count)
+# ---- a share of them, for one of several jobs ----
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a list: 3/8 is every eighth item from the third on."""
+
+    number: int = 1
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str | None) -> "Part":
+        """The part that the option `part` names; None: the whole. Raises UserError."""
+        number, _, count = (text or "1/1").partition("/")
+        if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+            raise UserError(f"`part={text}`: write it as 3/8, the third of eight parts")
+        return cls(int(number), int(count))
+
+    def of(self, items: Sequence[Item]) -> Sequence[Item]:
+        return items[self.number - 1 :: self.count]
+
+    @property
+    def stem(self) -> str:
+        """3of8, for names of files."""
+        return f"{self.number}of{self.count}"
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"

@@ -32,7 +32,7 @@ READING = Lock()  # held while a model is read and standard error is discarded
 
 @dataclass
 class BeamSearch:
-    """See the module. Raises UserError if the language model cannot be used."""
+    """A beam search of CTC logits. Raises UserError if the language model cannot be used."""
 
     vocabulary: Vocabulary  # of the base
     # A model in ARPA format (perhaps .gz) or KenLM's binary format; None: no language model

@@ -37,13 +37,14 @@ from ia3_speech.data.audio import SAMPLE_RATE, change_speed
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.table_file import format_table
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
+from ia3_speech.data.recordings import Part
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import BadAudio, Utterance, list_bad_audio, load_utterances, with_progress
 from ia3_speech.decoding.ctm import CONFIDENCES, ctm_line
 from ia3_speech.decoding.recognizer import Recognizer, pools
 from ia3_speech.decoding.transcript import Choice, Word
 from ia3_speech.errors import UserError
-from ia3_speech.inputs import Inputs, own_files, read_inputs
+from ia3_speech.inputs import Inputs, read_inputs, visible_files
 from ia3_speech.model.hypotheses import Hypothesis, Logits, TimedWord
 from ia3_speech.scoring.kaldi_files import format_trn
 
@@ -224,13 +225,12 @@ def write_files(contents: Mapping[str, str], folder: Path, record: dict[str, Any
     write_json(folder / "decode.json", record)
 
 
-def part_inputs(inputs: Inputs, part: str, data: DataDirectory) -> Inputs:
-    """The inputs of a part, such as 3/8, of a decoding: the tables, and the audio of its utterances."""
-    number, count = map(int, part.split("/"))
-    audio = dict.fromkeys(Path(u.source) for u in data.utterances[number - 1 :: count] if not u.is_piped)
-    tables = {*own_files(data.path)} - {Path(u.source) for u in data.utterances}
+def part_inputs(inputs: Inputs, part: Part, data: DataDirectory) -> Inputs:
+    """The inputs of a part of a decoding: the tables, and the audio of its utterances."""
+    audio = dict.fromkeys(Path(u.source) for u in part.of(data.utterances) if not u.is_piped)
+    tables = {*visible_files(data.path)} - {Path(u.source) for u in data.utterances}
     sources = {**inputs.sources, "data": [*sorted(tables), *audio]}
-    return Inputs(sources, {**inputs.options, "part": part})
+    return Inputs(sources, {**inputs.options, "part": str(part)})
 
 
 def finished_parts(folder: Path, inputs: Inputs, data: DataDirectory) -> list[Path]:
@@ -239,7 +239,10 @@ def finished_parts(folder: Path, inputs: Inputs, data: DataDirectory) -> list[Pa
     parts = defaultdict(dict)
     for part in (folder / PARTS_FOLDER).glob("*of*"):
         number, _, count = part.name.partition("of")
-        if part_inputs(inputs, f"{number}/{count}", data).as_json.items() <= read_inputs(part).items():
+        if (
+            part_inputs(inputs, Part(int(number), int(count)), data).as_json.items()
+            <= read_inputs(part).items()
+        ):
             parts[int(count)][int(number)] = part
     for count, by_number in parts.items():
         if len(by_number) == count:

@@ -39,7 +39,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ia3_speech.data.recordings import part_numbers
+from ia3_speech.data.recordings import Part
 from ia3_speech.decoding import subtitles
 from ia3_speech.decoding.ctm import CHANNEL, ctm_line
 from ia3_speech.decoding.options import OutputOptions
@@ -328,7 +328,7 @@ def check_output(options: OutputOptions) -> None:
     limit = options.review_below
     if limit is not None and not (0 <= limit <= 1 and set(formats) & {"text", "txt", "csv"}):
         raise UserError(f"`review_below={limit:g}`: must be from 0 to 1, and is for text, txt and csv")
-    part_numbers(options.part)
+    Part.parse(options.part)
     if options.alternatives < 0:
         raise UserError(f"`alternatives={options.alternatives}`: must be 0 or more")
     if options.alternatives and not set(formats) & {"json", "jsonl"}:

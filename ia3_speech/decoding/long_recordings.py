@@ -56,8 +56,8 @@ def cut_at_pauses(wave: np.ndarray, maximum_seconds: float = MAXIMUM_SECONDS) ->
 
 
 def minimum_samples(maximum_seconds: float) -> int:
-    """Of the last piece, so that it is not a severed syllable. The first cut does not depend on audio that
-    comes more than this after the limit, so a stream is cut as a recording is."""
+    """Minimum length of the last piece, in samples. The first cut does not depend on audio that comes more
+    than this after the limit, so a stream is cut as a recording is."""
     # MINIMUM_SECONDS are too much if the limit itself is a few seconds.
     return round(min(MINIMUM_SECONDS, maximum_seconds / 4) * SAMPLE_RATE)
 

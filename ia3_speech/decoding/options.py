@@ -1,20 +1,66 @@
 """The options of `transcribe`, `live` and `decode`, in the groups that `--help` shows; `search.py` has
-those of the search. Their docstrings are the help.
+those of the search. Their docstrings are the help. `LoadOptions` are those of `ia3_speech.load` that few
+callers need. Options are checked when they are made.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from ia3_speech.adapters.spec import AdapterSpec, parse_adapter
 from ia3_speech.data.recordings import STDIN
 from ia3_speech.decoding.recognizer import BATCH_SECONDS
 from ia3_speech.decoding.segments import PAUSE_SECONDS
-from ia3_speech.decoding.vad import VadMethod
+from ia3_speech.decoding.vad import VadMethod, choose_method
 from ia3_speech.decoding.word_times import Scaling
 from ia3_speech.errors import UserError
 
 PAUSE_LIMITS = (0.1, 10.0)  # seconds without speech that may end a line of live input
+MIN_INPUT = 1.0  # seconds of a batch, and of a piece of a long recording: shorter ones contain no word
+
+
+def changed_fields(*groups: Any) -> Iterator[str]:
+    """The names of the fields that differ from their defaults."""
+    for group in groups:
+        defaults = type(group)()
+        yield from (field.name for field in fields(group)
+                    if getattr(group, field.name) != getattr(defaults, field.name))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """The less usual options of `ia3_speech.load`. Raises UserError for a value out of range.
+
+    Args:
+        batch_seconds: padded seconds of audio that go through the model at once.
+        max_seconds: cut longer recordings at pauses; None: the base's maximum input duration, else 60;
+            infinite: never.
+        dtype: number format of the base's weights: float32, float16, bfloat16, or int8 on a CPU.
+        vad: method to find speech when longer recordings are cut: off, energy or silero; None: silero if it
+            is installed, else energy.
+        scaling: calibrates the words' confidences; None: the scaling that `calibrate` stored for this search
+            with the adapter, or, without an adapter, with the base; if there is none, no calibration.
+        window: of a Whisper base's input, for adapters that record none: 30s (default), or short.
+        task: of a multilingual Whisper: transcribe (default), or translate into English.
+        method: FILE.py:NAME, your method with which the adapter was trained.
+    """
+
+    batch_seconds: float = BATCH_SECONDS
+    max_seconds: float | None = None
+    dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32"
+    vad: VadMethod | None = None
+    scaling: Scaling | None = None
+    window: Literal["30s", "short"] | None = None
+    task: Literal["transcribe", "translate"] | None = None
+    method: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("batch_seconds", "max_seconds"):
+            seconds = getattr(self, name)
+            if seconds is not None and not seconds >= MIN_INPUT:
+                raise UserError(f"`{name}` is {seconds:g}, and must be at least {MIN_INPUT:g} seconds")
+        choose_method(self.vad)
 
 
 @dataclass(frozen=True)
@@ -65,7 +111,7 @@ class LiveOptions:
         """Whether the input of `transcribe` is live."""
         return self.mic or self.live or self.raw is not None
 
-    def check(self, files: Sequence[str] = (), *, live: bool = True) -> None:
+    def check(self, files: Sequence[str] = (), *, live: bool) -> None:
         """Raises UserError for options that contradict each other, the files, or other input."""
         if self.mic_device is not None and not self.mic:
             raise UserError("`mic_device` is for `mic`")
@@ -111,7 +157,7 @@ class ModelOptions:
             (ia3-speech export --format onnx), and the search is greedy
     """
 
-    adapter: str | None = None  # or an `AdapterSpec`, once it is parsed
+    adapter: str | None = None
     base: str | None = None
     device: str | None = None
     dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32"
@@ -123,6 +169,14 @@ class ModelOptions:
     task: Literal["transcribe", "translate"] | None = None
     engine: Literal["torch", "onnx"] = "torch"
 
+    def for_loading(self, **options: Any) -> dict[str, Any]:
+        """The arguments of `session.load`; `options` are further fields of its `LoadOptions`."""
+        values = vars(self) | options
+        grouped = {
+            field.name: values.pop(field.name) for field in fields(LoadOptions) if field.name in values
+        }
+        return values | {"options": LoadOptions(**grouped)}
+
 
 @dataclass(frozen=True)
 class GuardOptions:
@@ -130,21 +184,18 @@ class GuardOptions:
 
     Args:
         guard: on: use the base's text where it is likelier to be right than the adapter's, so that an adapter
-            costs little on other speech: docs/adaptation.md (default: on for a registered adapter for which
-            train has fitted a rule, guard.json, also if auto chose it; off in decode)
+            costs little on other speech: docs/adaptation.md (default: on for an adapter for which train has
+            fitted a rule, guard.json, also if auto chose it)
     """
 
     guard: Literal["on", "off"] | None = None
 
-    @property
-    def wish(self) -> bool | None:
-        """As `AdapterSpec.guard`."""
-        return self.guard and self.guard == "on"
-
-    def check(self, adapter: object) -> None:
-        """Raises UserError if a guard is asked for without an `adapter`."""
-        if self.wish and not adapter:
+    def spec(self, adapter: str | None, *, split: bool = False) -> AdapterSpec:
+        """The adapter with its guard. Raises UserError as `parse_adapter`, or if a guard is asked for without
+        an adapter."""
+        if self.guard == "on" and not adapter:
             raise UserError("`guard=on` needs an adapter to guard (give `adapter`)")
+        return parse_adapter(adapter, split=split, guard=self.guard and self.guard == "on")
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Recognizer:
-    """See the module."""
+    """A base with an adapter, a search and a scale of confidences."""
 
     base: "Base"
     spec: AdapterSpec = BASE_ALONE
@@ -124,11 +124,11 @@ class Recognizer:
         recognitions = iter(self.recognize_pieces(pieces, rows, with_words, after, owners))
         results = []
         for parts in cuts:
-            of_wave = [next(recognitions) for _ in parts]
-            words = tuple(word for piece in of_wave for word in piece.words)
-            choices = tuple(choice for piece in of_wave for choice in piece.choices)
-            text = " ".join(piece.text for piece in of_wave if piece.text)
-            language = of_wave[0].language if of_wave else None
+            pieces_of_wave = [next(recognitions) for _ in parts]
+            words = tuple(word for piece in pieces_of_wave for word in piece.words)
+            choices = tuple(choice for piece in pieces_of_wave for choice in piece.choices)
+            text = " ".join(piece.text for piece in pieces_of_wave if piece.text)
+            language = pieces_of_wave[0].language if pieces_of_wave else None
             results.append(Recognition(text, words, choices, language=language))
         return results
 
@@ -213,7 +213,7 @@ class Recognizer:
         """(first, end) of the pieces of a waveform, in samples, without long silence."""
         if is_silent(wave):  # of which a base may write letters
             return []
-        if self.base.invents_words and self.vad != "off" and not find_speech(wave, self.vad):
+        if self.base.hallucinates_on_silence and self.vad != "off" and not find_speech(wave, self.vad):
             return []
         return cut_speech(wave, self.max_seconds, self.vad) if self.max_seconds else [(0, len(wave))]
 
@@ -223,8 +223,8 @@ class Recognizer:
             features = [self.base.features(wave) for wave in waves]  # once, since no vector is below
         candidates = self.router(features)
         rows = [
-            (wave, recognizer.spec.terms, of_wave)
-            for wave, each, of_wave in zip(waves, candidates, features, strict=True)
+            (wave, recognizer.spec.terms, frames)
+            for wave, each, frames in zip(waves, candidates, features, strict=True)
             for recognizer in each.recognizers
         ]
         return self.logits(*zip(*rows, strict=True)), candidates

@@ -35,7 +35,7 @@ from ia3_speech.errors import AudioError
 
 @dataclass(frozen=True)
 class Transcriber:
-    """See the module; `session.load` makes one."""
+    """Transcribes recordings; `session.load` makes one."""
 
     recognizer: Recognizer
     # Writes the text of each recording, or channel, from the recognised words, which `raw_text` holds

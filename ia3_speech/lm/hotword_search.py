@@ -156,11 +156,13 @@ def symbols_of(form: str, vocabulary: Vocabulary, place: str) -> list[tuple[int,
 
 class HotwordSearch:
     """A search that writes hot words, around another search; `weight` is the bonus in nats for each character
-    that counts. Raises UserError if the base cannot write a term."""
+    that counts, None: `HOTWORD_WEIGHT`. Raises UserError if the base cannot write a term."""
 
-    def __init__(self, hotwords: Sequence[Hotword], weight: float, vocabulary: Vocabulary, search: Search):
-        self.hotwords = hotwords
-        self.spotter = Spotter(spellings(hotwords, vocabulary, weight), vocabulary)
+    def __init__(
+        self, hotwords: Sequence[Hotword], weight: float | None, vocabulary: Vocabulary, search: Search
+    ):
+        self.hotwords, self.weight = hotwords, HOTWORD_WEIGHT if weight is None else weight
+        self.spotter = Spotter(spellings(hotwords, vocabulary, self.weight), vocabulary)
         self.search = search
         self.counts = [0] * len(hotwords)  # recognised occurrences of each term
 

@@ -54,8 +54,8 @@ class Hypothesis:
     lm_score: float | None = None
     # Less likely texts, the likeliest first, and their scores relative to this hypothesis, in nats
     others: tuple[tuple[str, float], ...] = ()
-    tokens: tuple[int, ...] = ()  # of a base that writes tokens one after another, and those given before
-    given: tuple[int, ...] = ()
+    tokens: tuple[int, ...] = ()  # of a base that writes tokens one after another
+    prompt_tokens: tuple[int, ...] = ()  # before them
     language: str | None = None  # code, of a base that writes several
 
     @property
@@ -70,8 +70,8 @@ class Hypothesis:
             other = text.split()
             for kind, first, last, begin, end in SequenceMatcher(None, words, other, False).get_opcodes():
                 if kind == "replace" and last - first == 1:
-                    of_word = weights.setdefault(first, Counter())
-                    of_word[" ".join(other[begin:end])] += math.exp(score)
+                    alternatives = weights.setdefault(first, Counter())
+                    alternatives[" ".join(other[begin:end])] += math.exp(score)
         return {number: tuple(text for text, _ in c.most_common()) for number, c in weights.items()}
 
 
@@ -112,7 +112,7 @@ def decoded_again(search: Search) -> str | None:
 
 @dataclass(frozen=True)
 class GreedySearch:
-    """The best path; see the module."""
+    """Best path search."""
 
     vocabulary: Vocabulary
 

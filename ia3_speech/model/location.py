@@ -3,7 +3,7 @@ Loads no torch."""
 
 from pathlib import Path
 
-from ia3_speech.inputs import own_files
+from ia3_speech.inputs import visible_files
 
 PACKAGE = Path(__file__).resolve().parents[1]
 MINI = PACKAGE / "mini"
@@ -30,7 +30,7 @@ def base_folder(base: str) -> Path | None:
 def base_files(base: str) -> list[Path] | None:
     """The files of a base's folder on which its logits depend; None for an id on the Hub."""
     folder = base_folder(base)
-    return folder and [path for path in own_files(folder) if not any(map(path.match, NOT_LOGITS))]
+    return folder and [path for path in visible_files(folder) if not any(map(path.match, NOT_LOGITS))]
 
 
 def full_name(name: str | Path) -> str:

@@ -23,10 +23,10 @@ from ia3_speech.adapters.weights import read_weights, vector_of, vectors_in
 from ia3_speech.atomic import write_json
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
+from ia3_speech.decoding.options import LoadOptions
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.segments import PostProcessor
 from ia3_speech.decoding.transcription import Transcriber
-from ia3_speech.decoding.vad import VadMethod
 from ia3_speech.errors import AdapterError, UserError
 from ia3_speech.formatting import shorten
 from ia3_speech.model.architectures import IA3Config
@@ -41,10 +41,10 @@ Vectors = Mapping[str, np.ndarray]
 def load(
     folder: Path | str | None,
     spec: AdapterSpec = AdapterSpec(),  # noqa: B008  (immutable)
+    options: LoadOptions = LoadOptions(),  # noqa: B008
     *,
-    max_seconds: float | None = None,
-    vad: VadMethod | None = None,
     post_process: PostProcessor | None = None,
+    split: bool = False,
 ) -> Transcriber:
     """A transcriber with a graph, and with an adapter or one for each request; see `ia3_speech.load`. Raises
     UserError if the folder holds no graph, or it is damaged."""
@@ -53,8 +53,11 @@ def load(
         raise UserError(f"`engine=onnx` needs the folder of a graph as `base` ({hint})")
     base = OnnxBase.load(Path(folder))
     recognizer = base.recognizer(spec)
-    recognizer = replace(recognizer, max_seconds=max_seconds or recognizer.max_seconds, vad=vad or "energy")
-    return Transcriber(recognizer, post_process, session=base)
+    recognizer = replace(
+        recognizer, batch_seconds=options.batch_seconds, scaling=options.scaling,
+        max_seconds=options.max_seconds or recognizer.max_seconds, vad=options.vad or recognizer.vad,
+    )  # fmt: skip
+    return Transcriber(recognizer, post_process, split, session=base)
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class VectorInput:
 
 @dataclass
 class OnnxBase:
-    """A base that ONNX Runtime runs; see the module, and `model.kinds.Base`."""
+    """A base that ONNX Runtime runs; `model.kinds.Base` says what its members are."""
 
     folder: Path  # with MODEL in it
     name: str
@@ -79,7 +82,7 @@ class OnnxBase:
     stride: int
     minimum_samples: int
     maximum_seconds: float | None
-    invents_words: ClassVar[bool] = False
+    hallucinates_on_silence: ClassVar[bool] = False
     abilities: ClassVar[frozenset[str]] = frozenset({"alternatives"})
     task: ClassVar[str] = "transcribe"
 
@@ -106,7 +109,7 @@ class OnnxBase:
 
     def recognizer(self, spec: AdapterSpec) -> Recognizer:
         """The recogniser of a request. Raises UserError for a choice by audio, and as `read`."""
-        if spec.choice or spec.channels:
+        if spec.choice or spec.channels or spec.guard:
             raise UserError(f"{spec}: a graph takes an adapter or a sum (load the base itself)")
         vectors = self.vectors(spec)
         return Recognizer(

@@ -162,9 +162,7 @@ def search_options(system: Path, chosen: Best) -> SearchOptions:
     if "lm" not in tuned:  # the base's own language model, which is used with any adapter
         return SearchOptions()
     hotwords = system / "hotwords.txt" if chosen.search == HOTWORDS else None
-    options = SearchOptions(**(tuned | {"lm": Path(tuned["lm"]), "hotwords": hotwords}))
-    options.check()
-    return options
+    return SearchOptions(**(tuned | {"lm": Path(tuned["lm"]), "hotwords": hotwords}))
 
 
 # ---- whether it helps

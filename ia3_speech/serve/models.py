@@ -6,6 +6,7 @@ accepted, never a path, an experiment or a name on the Hub.
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from ia3_speech.adapters.spec import (
 from ia3_speech.errors import UserError
 from ia3_speech.serve.access import Client
 from ia3_speech.serve.errors import ApiError, bad_value, unknown_model
-from ia3_speech.session import Session
+from ia3_speech.session import Session, is_guarded
 from ia3_speech.training.config import NEAREST
 
 MAX_NAME = 256  # characters of a sum
@@ -80,9 +81,9 @@ class Models:
                 self.session.gates(spec)
             except UserError:  # its message may name a folder
                 raise no_choice(name) from None
-        spec = spec.guarded(guard)
+        spec = replace(spec, guard=guard)
         try:
-            self.session.is_guarded(spec)
+            is_guarded(spec)
         except UserError:
             message = "A guard chooses between the base and one adapter, or by auto, where both have gates."
             raise bad_value("guard", f"{name} can't be guarded. {message}") from None

@@ -5,6 +5,7 @@ from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
+from ia3_speech.decoding.options import LoadOptions
 from ia3_speech.errors import UserError
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -86,9 +87,11 @@ class EngineOptions:
     def check(self) -> None:
         require(self, batch_seconds=1, max_wait_ms=0, max_adapters=1, max_memory=1)
 
-    def for_loading(self) -> dict:
-        names = ("base", "device", "dtype", "precision", "batch_seconds")
-        return {name: getattr(self, name) for name in names}
+    def for_loading(self) -> dict[str, Any]:
+        """The arguments of `session.load`."""
+        options = LoadOptions(batch_seconds=self.batch_seconds, dtype=self.dtype)
+        arguments = {name: getattr(self, name) for name in ("base", "device", "precision")}
+        return arguments | {"options": options}
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ def app(arguments: dict[str, Any]) -> serve.Application:
         options = TypeAdapter(RayOptions).validate_python(arguments)
     except ValidationError as error:
         raise UserError(invalid(error).message) from None
-    for group in RayOptions.__bases__:
+    for group in (ServerOptions, EngineOptions, LimitOptions):
         group.check(options)
     scale = {"min_replicas": options.min_replicas, "max_replicas": options.max_replicas}
     most, gpus = options.max_requests, {"num_gpus": options.gpus}

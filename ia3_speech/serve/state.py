@@ -47,7 +47,7 @@ class Server:
         self.engine = Engine(session.cache.bank, engine, self.metrics)
         english = self.models.base_id == "mini" or not getattr(session.base, "is_multilingual", True)
         language = server.language or ("en" if english else None)
-        if language == "auto" or "choice of languages" in session.base.abilities:
+        if language == "auto" or session.base.languages:
             session.base.configure(language=language)
         # that the base writes; None if it is unknown, or differs from request to request
         self.language = language_code(language) if language not in (None, "auto") else None

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ia3_speech.data.recordings import part_numbers
+from ia3_speech.data.recordings import Part
 from ia3_speech.training.config import SharedOptions
 
 
@@ -37,6 +37,6 @@ class SpeakerOptions(SharedOptions):
     spec_augment: Literal["base", "off"] = "off"
 
     def faults(self) -> dict[str, str]:
-        part_numbers(self.part)
+        Part.parse(self.part)
         without_conv = "without conv, which speakers side by side can't have (use ia3-speech train)"
         return super().faults() | ({"placements": without_conv} if "conv" in self.placements else {})

@@ -21,7 +21,7 @@ from ia3_speech.adapters.load import labels_of_trained
 from ia3_speech.adapters.record import read_json
 from ia3_speech.adapters.registry import check_name
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.data.recordings import part_numbers
+from ia3_speech.data.recordings import Part
 from ia3_speech.data.utterance import BadAudio, load_utterance
 from ia3_speech.decoding.decode_directory import Decoding, environment_record, write_decode_directory
 from ia3_speech.decoding.recognizer import Recognizer
@@ -71,8 +71,7 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
         cache = prepare(base, options, None if chosen else options.init_adapter)
         options = replace(options, precision=base.precision)
         data = read_data_directory(options.data, spk_sort=False, allow_pipes=options.allow_pipes)
-        part, parts = part_numbers(options.part)
-        speakers = {*[*data.speakers][part - 1 :: parts]}
+        speakers = {*Part.parse(options.part).of([*data.speakers])}
         examples = read_examples(
             options.data, base, options, [*{1.0, *options.speeds}],
             lambda utterance: utterance.speaker in speakers, with_untrainable=True,

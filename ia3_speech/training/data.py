@@ -18,7 +18,7 @@ from ia3_speech.data.text import normalize, writing_hint
 from ia3_speech.data.utterance import BadAudio, Utterance, load_utterances, with_duration
 from ia3_speech.errors import AudioError, TrainingError
 from ia3_speech.formatting import plural, shorten
-from ia3_speech.inputs import of_file
+from ia3_speech.inputs import file_sha256
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.training.config import SharedOptions, TrainingOptions
 
@@ -127,7 +127,8 @@ def read_examples(
     ):
         ids, is_piped = targets.ids(utterance), utterance.is_piped
         fitting = [speed for speed in speeds if not targets.fault(utterance, len(wave), speed)]
-        audio = hashlib.sha256(wave.tobytes()).hexdigest() if is_piped else of_file(Path(utterance.source))
+        source = Path(utterance.source)
+        audio = hashlib.sha256(wave.tobytes()).hexdigest() if is_piped else file_sha256(source)
         example = Example(utterance, ids, len(wave) / SAMPLE_RATE, fitting, audio)
         (trainable if fitting else untrainable).append(example)
         if not fitting:

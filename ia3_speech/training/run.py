@@ -147,10 +147,7 @@ def prepare_base(base: Base, options: SharedOptions) -> None:
         base.model.config.apply_spec_augment = False
     if options.dropout == "off":
         switch_off_dropout(base)
-    settings = {}
-    if "choice of windows" in base.abilities:
-        base.configure(language=options.language)
-        settings = {"window": options.window, "language": options.language}
+    settings = base.adapter_settings(options.window, options.language)
     if options.init_adapter:
         load_adapter(base.model, options.init_adapter)
     elif getattr(options, "method", "ia3") != "ia3":

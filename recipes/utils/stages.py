@@ -175,9 +175,10 @@ class Study:
         return work / "data" / folder, work / "exp" / folder
 
     def decode(self, out: Path, data: Path, *decode: Word) -> None:
-        """Decode a set greedily, with further options, into the folder `out` below EXP, in --nj parts."""
+        """Decode a set greedily and without a guard, with further options, into the folder `out` below EXP, in
+        --nj parts."""
         options, log = self.options, "_".join(out.relative_to(self.exp).parts)
-        words = python("decode", "--base", located(options.base), "--search", "greedy")
+        words = python("decode", "--base", located(options.base), "--search", "greedy", "--guard", "off")
         words += ["--precision", options.precision, *decode, data, out]
         print(f"decode {data.name} with {out.parent.relative_to(self.exp)}", flush=True)
         if options.nj > 1:

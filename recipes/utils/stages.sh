@@ -313,9 +313,10 @@ name_system() {
   echo "--corpus $corpus_name --system ${system_of[$folder]-$folder} ${seed_of[$folder]+--system-seed ${seed_of[$folder]}}"
 }
 
-# decode_set LOG SET FOLDER OPTION…: decode $data/SET into FOLDER, in --nj parts, which are then put together there.
+# decode_set LOG SET FOLDER OPTION…: decode $data/SET into FOLDER, in --nj parts, which are then put together there; without a
+# guard, unless the options say --guard on.
 decode_set() {
-  local decode="python -m ia3_speech.decode --base $base ${*:4} $pipes --precision $precision $decode_opts $data/$2 $3"
+  local decode="python -m ia3_speech.decode --base $base --guard off ${*:4} $pipes --precision $precision $decode_opts $data/$2 $3"
   [[ $nj == 1 ]] || $decode_cmd JOB=1:"$nj" "$exp/log/decode_$1.JOB.log" $decode --part "JOB/$nj"
   $decode_cmd "$exp/log/decode_$1.log" $decode
 }

@@ -11,6 +11,7 @@ import pytest
 from ia3_speech.adapters.spec import AdapterSpec, parse_sum
 from ia3_speech.confidence.reliability import measure
 from ia3_speech.confidence.storage import find_scaling, search_key, store_scaling, uncalibrated
+from ia3_speech.decoding.options import LoadOptions
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.word_times import Scaling
 from ia3_speech.errors import UserError
@@ -55,7 +56,7 @@ def test_a_scaling_belongs_to_one_adapter_or_base(calibrated, tiny_folder, speak
     assert json.loads((tiny_folder / "confidence.json").read_text())["greedy"] == entry
     assert load(adapter="speaker42").recognizer.scaling == FITTED
     assert load(adapter="speaker42:0.5").recognizer.scaling is None  # a sum is another system
-    assert load(tiny_folder, scaling=Scaling()).recognizer.scaling == Scaling()
+    assert load(tiny_folder, options=LoadOptions(scaling=Scaling())).recognizer.scaling == Scaling()
     with pytest.raises(UserError, match="a sum has no folder"):
         calibrated("speaker42:0.5", GREEDY)
 

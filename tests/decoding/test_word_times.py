@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ia3_speech.data.audio import SAMPLE_RATE, resample
 from ia3_speech.data.text import Vocabulary
+from ia3_speech.decoding.options import LoadOptions
 from ia3_speech.decoding.segments import PAUSE_SECONDS, SEGMENT_SECONDS, make_segments
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.decoding.word_times import Scaling, word_times
@@ -100,7 +101,7 @@ def test_starts_are_those_that_espeak_knows(base_folder):
     """Median error of at most 40 ms, in one piece and across the cuts of a long recording."""
     wave, starts = spoken()
     for max_seconds, vad in ((30.0, "off"), (4.0, "off"), (5.0, "energy")):
-        recognizer = load(base_folder, max_seconds=max_seconds, vad=vad).recognizer
+        recognizer = load(base_folder, options=LoadOptions(max_seconds=max_seconds, vad=vad)).recognizer
         words = recognizer.recognize([wave], with_words=True)[0].words
         distances = [[abs(word.start - at) for word in words if word.text == text] for text, at in starts]
         errors = [min(distance) for distance in distances if distance]

@@ -7,7 +7,7 @@ import torch
 from tiny_models import TINY, random_vectors, tiny
 from torch import nn
 
-from ia3_speech import Bank, attach, load, load_adapter, load_base, save_adapter
+from ia3_speech import Bank, LoadOptions, attach, load, load_adapter, load_base, save_adapter
 from ia3_speech.adapters.merge import merge
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import load_utterance
@@ -63,7 +63,7 @@ def test_its_adapter_is_for_the_base_in_any_precision(tiny_folder, tmp_path, cap
         load_adapter(load_base(tiny_folder).model, tmp_path / "a")
         load_adapter(load_base(tiny_folder, dtype="bfloat16").model, tmp_path / "a")
     assert not caplog.text
-    recognizer = load(tiny_folder, adapter=tmp_path / "a", dtype="int8").recognizer
+    recognizer = load(tiny_folder, adapter=tmp_path / "a", options=LoadOptions(dtype="int8")).recognizer
     assert isinstance(recognizer.base.model.wav2vec2.encoder.layers[0].attention.k_proj, Int8Linear)
 
 

@@ -14,6 +14,7 @@ from tiny_models import attach_random, noise_waves, random_adapter, random_vecto
 from ia3_speech import IA3Config, attach, detach, load, load_adapter, load_base, merge, save_adapter, unmerge
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.record import read_metadata
+from ia3_speech.decoding.options import LoadOptions
 from ia3_speech.errors import AdapterError, BaseError, UserError
 from ia3_speech.model.base import make_base
 from ia3_speech.model.hypotheses import search_rows
@@ -185,7 +186,7 @@ def test_a_bad_text_is_sampled_unless_the_search_is_quick(base):
     assert quick.again == greedy.again != []
     for row, text, each in zip(rows, texts, cut, strict=True):
         (ids,) = quick.generate([row])
-        (scores,) = base.log_probabilities([row], [ids], quick.given)
+        (scores,) = base.log_probabilities([row], [ids], quick.prompt_tokens)
         silent = base.silence(row) > MIN_SILENCE
         if quick.is_bad(ids, scores, row):
             assert list(each.tokens) == ([] if silent else ids[: len(ids) - repetition(ids)])
@@ -194,7 +195,7 @@ def test_a_bad_text_is_sampled_unless_the_search_is_quick(base):
 
 
 def test_a_long_recording_is_cut_into_windows(folder):
-    recognizer = load(folder, vad="energy").recognizer
+    recognizer = load(folder, options=LoadOptions(vad="energy")).recognizer
     wave = np.tile(np.concatenate([*noise_waves(7.0), np.zeros(8_000, np.float32)]), 16)
     pieces = recognizer.cut(wave)
     assert len(pieces) >= 4 and all(0 < end - first <= 480_000 for first, end in pieces)
@@ -209,11 +210,11 @@ def test_the_language_is_checked_and_found_for_each_row(base):
             base.configure(language=language)
     base.language, base.task = "auto", "transcribe"
     rows = base.logits(WAVES)
-    search, record = base.search_for(1, ["metformin"])
+    search, record = base.own_search(1, ["metformin"])
     texts = search.many(rows)
     assert search.language == "auto" and record["prompt"] == "metformin."
     for row, text in zip(rows, texts, strict=True):
-        assert text.given[-4:] == base.prefix(base.spoken(row)) and text.given[0] == 262
+        assert text.prompt_tokens[-4:] == base.prefix(base.spoken(row)) and text.prompt_tokens[0] == 262
         assert text.language == base.spoken(row)
         assert search.many([row]) == [text]
     base.model.generation_config.is_multilingual = False

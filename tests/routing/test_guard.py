@@ -13,6 +13,7 @@ from ia3_speech.adapters.record import GATE, GUARD
 from ia3_speech.adapters.spec import parse_adapter
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.decoding.options import LoadOptions
 from ia3_speech.errors import UserError
 from ia3_speech.model.location import MINI
 from ia3_speech.routing.guard import (
@@ -55,7 +56,8 @@ def guarded(two) -> Path:
 
 def test_without_a_guard_all_is_as_before_and_with_a_guard_each_text_is_one_of_the_two(guarded):
     wave = np.concatenate([sound(kind, seed, 2.0) for seed, kind in enumerate([*KINDS, "low", "general"])])
-    base, off = load(guarded, max_seconds=2.0, vad="off"), {"max_seconds": 2.0, "vad": "off"}
+    off = {"options": LoadOptions(max_seconds=2.0, vad="off")}
+    base = load(guarded, **off)
     asr = load(guarded, adapter="low", guard=False, **off)
     assert asr.recognizer.router is None and asr.recognizer.spec == parse_adapter("low")
     pieces = [wave[first:end] for first, end in asr.recognizer.cut(wave)]
@@ -121,7 +123,7 @@ def test_auto_is_guarded_too(guarded):
         assert any(router.guards) == has_rules
 
 
-def test_commands_say_which_and_decode_is_not_guarded_by_default(guarded, tmp_path, run_command):
+def test_commands_say_which_and_decode_is_guarded_as_transcribe(guarded, tmp_path, run_command):
     file = tmp_path / "a.wav"
     soundfile.write(file, sound("low", 5), SAMPLE_RATE)
     command = ("transcribe", "--base", guarded, "--adapter", "low", "--format", "json", file)
@@ -129,10 +131,10 @@ def test_commands_say_which_and_decode_is_not_guarded_by_default(guarded, tmp_pa
     assert record["adapter"] == "low" and record["gate"][0]["adapter"] == "low"
     assert "gate" not in json.loads(run_command(*command, "--guard", "off").out)
     data = data_of(tmp_path / "test", "low", first=50, count=2)
-    for number, options in enumerate(([], ["--guard", "on"])):
+    for number, options in enumerate(([], ["--guard", "off"])):
         out = tmp_path / f"decoded{number}"
         assert run_command("decode", "--base", guarded, "--adapter", "low", *options, data, out).code == 0
-        assert (out / "gate").is_file() == bool(options)
+        assert (out / "gate").is_file() != bool(options)
 
 
 # ---- what can't be guarded
@@ -151,7 +153,7 @@ def test_what_cannot_be_guarded_is_refused_by_name_or_left_as_it_is(guarded):
     with pytest.raises(UserError, match="channels"):
         load(guarded, adapter="left=low", guard=True, channels="split")
     assert load(guarded, adapter="low", test_time="suta").recognizer.router is None
-    assert load(guarded, adapter=str(guarded / "low_adapter")).recognizer.router is None  # not registered
+    assert load(guarded, adapter=str(guarded / "low_adapter")).recognizer.router is None  # without a rule
     (folder / GUARD).unlink()
     assert load(guarded, adapter="low").recognizer.router is None
     assert load(guarded, adapter="low", guard=True).recognizer.router.guards  # by the base's rule

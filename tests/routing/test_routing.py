@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from ia3_speech import Bank, load, load_base
+from ia3_speech import Bank, LoadOptions, load, load_base
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import GATE, read_record
 from ia3_speech.data.audio import SAMPLE_RATE
@@ -140,7 +140,9 @@ def test_each_recording_has_the_adapter_that_it_calls_for(two, tmp_path, run_com
         assert only.choices[0].adapter == ("low" if kind == "low" else None)
         assert asr.transcribe(file, adapter="auto-sum").choices[0].adapter == adapter
     both = np.concatenate([sound("low", 5, 3.0), sound("high", 6, 3.0)])
-    pieces = load(two, adapter="auto", max_seconds=2.0, vad="off").transcribe(both).choices
+    pieces = (
+        load(two, adapter="auto", options=LoadOptions(max_seconds=2.0, vad="off")).transcribe(both).choices
+    )
     assert {piece.adapter for piece in pieces} >= {"low", "high"}, pieces
     assert (pieces[0].start, pieces[-1].end) == (0.0, 6.0)
 

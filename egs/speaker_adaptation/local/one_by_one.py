@@ -22,7 +22,7 @@ from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import command
 from ia3_speech.corrections.voice import few_options
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
-from ia3_speech.data.recordings import part_numbers
+from ia3_speech.data.recordings import Part
 from ia3_speech.data.utterance import Utterance, load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import UserError
@@ -54,9 +54,9 @@ def main(
         seed: of training
         part: 1/2 takes the first of two shares of the speakers, and writes no table
     """
-    number, count = part_numbers(part)
+    share = Part.parse(part)
     speakers, loaded, numbers = read_data_directory(data).speakers, load_base(base), [*map(int, k.split())]
-    for few, speaker in product(numbers, sorted(speakers)[number - 1 :: count]):
+    for few, speaker in product(numbers, share.of(sorted(speakers))):
         spoken = sorted(speakers[speaker], key=attrgetter("id"))
         file = exp / f"one_by_one/k{few}/{check_name(speaker)}.json"
         if not file.is_file():

@@ -15,7 +15,7 @@ decode_both() { # SYSTEM OPTION…
     options=(--corpus whisper_methods --system "${1%_seed1}")
     [ "$1" = base ] ||
       options+=(--system-seed 1 --baseline "$exp/base/decode_greedy_${set##*/}" --training "$data/train")
-    ia3-speech decode --base "$base" --search greedy --precision auto "${@:2}" "$set" "$out"
+    ia3-speech decode --base "$base" --search greedy --guard off --precision auto "${@:2}" "$set" "$out"
     ia3-speech score "$set" "$out" "${options[@]}" >/dev/null
   done
 }

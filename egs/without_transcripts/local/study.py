@@ -28,6 +28,7 @@ from ia3_speech.data.kaldi.directory import summarize
 from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding import decode_directory
+from ia3_speech.decoding.options import LoadOptions
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import UserError
 from ia3_speech.inputs import Inputs, read_inputs
@@ -49,7 +50,7 @@ TRAINED = {
 }
 TEST_TIME = ("suta", "dsuta", "layer_norms")
 SEARCHES = {"greedy": "greedy", "lm": "beam"}
-LOAD: dict[str, Any] = {"device": "cpu", "precision": "auto", "vad": "off"}
+LOAD: dict[str, Any] = {"device": "cpu", "precision": "auto", "options": LoadOptions(vad="off")}
 STEP = 3  # forward passes that a step of training takes as long as
 EPOCHS_OF_SPEAKERS = 4
 

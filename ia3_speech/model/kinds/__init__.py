@@ -8,6 +8,7 @@
     divergence(…)        … and the distance of the adapted model from it (replay)
     greedy(row)          the hypothesis of an utterance, by the search that needs nothing else
     timed(row, …)        its words with times and confidences, if the kind finds them in its own way
+    own_search(…)        the search of a kind that writes texts by itself, not from logits; else None
     abilities            what else the kind can do; `require` raises UserError for other abilities
 
 To add a kind, write a subclass of `Base` in a file of this folder, and an entry of KINDS in model/base.py.
@@ -72,7 +73,8 @@ class Base(ABC):
     abilities: ClassVar[frozenset[Ability]] = frozenset()
     scoring: ClassVar[Mode] = "ctc"  # the normalisation of references and hypotheses
     task: ClassVar[str] = "transcribe"
-    invents_words: ClassVar[bool] = False  # where nobody speaks, so that such audio is left out
+    hallucinates_on_silence: ClassVar[bool] = False  # audio without speech is then left out
+    languages: ClassVar[Sequence[str]] = ()  # codes to choose from; none: the base writes one language
 
     # --- of each kind ---------------------------------------------------------------------------------------
 
@@ -129,6 +131,22 @@ class Base(ABC):
             if value is not None:
                 self.require("choice of windows" if name == "window" else "choice of languages")
                 setattr(self, name, value)
+
+    def adapter_settings(self, window: str, language: str | None) -> dict[str, str | None]:
+        """Use a language, and return the settings that an adapter records; a CTC base has none."""
+        return {}
+
+    def own_search(self, beam_size: int, terms: Sequence[str]) -> tuple[Search, dict[str, Any]] | None:
+        """The search of a kind that writes texts by itself, with terms that may occur, and its record for
+        decode.json; None: a search of `decoding` makes texts of the logits."""
+        return None
+
+    def prompted(
+        self, search: Search, terms: Sequence[str], language: str | None, adapter_language: str | None
+    ) -> Search | None:
+        """`own_search` for a request, with more terms, in the request's language, else the base's, else the
+        adapter's; None: the kind has no such search."""
+        return None
 
     def target(self, text: str, mode: Mode, *, as_is: bool = False) -> str:
         """The text that training writes for a transcript; `mode` normalises it. `as_is`: not in the kind's

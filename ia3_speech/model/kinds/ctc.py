@@ -74,7 +74,7 @@ def divergence_from(
 
 
 class CTC(Base):
-    """See the module, and `kinds.Base` for what each method returns."""
+    """A CTC base. `kinds.Base` says what each method returns."""
 
     kind, auto_class = "a CTC model", "AutoModelForCTC"
     abilities = frozenset(get_args(Ability)) - {"choice of windows", "choice of languages"}
@@ -214,7 +214,7 @@ class CTC(Base):
         needed = required_frames(ids)
         if needed <= (frames := self.frames(int(samples / speed))):
             return None
-        audio = f"{samples / SAMPLE_RATE:.2f} s" + f" at {speed:g} times the speed" * (speed != 1)
+        audio = f"{samples / SAMPLE_RATE:.2f} s{'' if speed == 1 else f' at {speed:g} times the speed'}"
         return f"{needed} frames are needed for its text, its {audio} have {frames}"
 
     summary, divergence = staticmethod(likeliest_symbols), staticmethod(divergence_from)

@@ -64,7 +64,7 @@ class Tokens(Vocabulary):
 
 @dataclass
 class Whisper(Base):
-    """See the module, and `kinds.Base` for what each method returns.
+    """A Whisper base. `kinds.Base` says what each method returns.
 
     Attributes:
         window: 30s or short, of rows whose adapter records none.
@@ -77,7 +77,7 @@ class Whisper(Base):
     task: str = "transcribe"
 
     kind, auto_class, scoring = "a Whisper model", "AutoModelForSpeechSeq2Seq", "english"
-    invents_words = True
+    hallucinates_on_silence = True
     abilities = frozenset({"choice of windows", "choice of languages"})
     stride, minimum_samples, maximum_seconds = 2 * HOP, WINDOW, FULL_FRAMES * HOP / SAMPLE_RATE
 
@@ -149,6 +149,17 @@ class Whisper(Base):
         super().configure(**settings)
         self.check_language(self.language or "en")
 
+    @property
+    def languages(self) -> Sequence[str]:
+        """auto, and the codes that the model knows; of an English model en."""
+        if not self.is_multilingual:
+            return ["en"]
+        return ["auto", *sorted(name.strip("<|>") for name in self.model.generation_config.lang_to_id)]
+
+    def adapter_settings(self, window: str, language: str | None) -> dict[str, str | None]:
+        self.configure(language=language)
+        return {"window": window, "language": language}
+
     def check_language(self, language: str) -> None:
         """Raises UserError for a language that the model does not know, or the base's task if it can't do
         that."""
@@ -157,9 +168,8 @@ class Whisper(Base):
                 fault = f"`task={self.task}`" if language == "en" else f"`language={language}`"
                 raise UserError(f"{fault}: {self.name} only writes English (take a multilingual Whisper)")
             return
-        codes = ["auto", *sorted(name.strip("<|>") for name in self.model.generation_config.lang_to_id)]
-        if language not in codes:
-            raise UserError(f"`language={language}`: {self.name} knows {', '.join(codes)}")
+        if language not in self.languages:
+            raise UserError(f"`language={language}`: {self.name} knows {', '.join(self.languages)}")
 
     def spoken(self, row: torch.Tensor) -> str:
         """The likeliest language of a row of the encoder's output."""
@@ -208,8 +218,8 @@ class Whisper(Base):
         `inputs`: as for `copy_within`."""
         model, prefix = self.copy_within(frames.tolist(), inputs), prefix or self.prefix()
         rows = [torch.tensor([*prefix, *ids], device=self.device) for ids in texts]
-        given = pad_sequence(rows, batch_first=True, padding_value=self.end)
-        output = model.model.decoder(input_ids=given, encoder_hidden_states=encoded, use_cache=False)
+        tokens = pad_sequence(rows, batch_first=True, padding_value=self.end)
+        output = model.model.decoder(input_ids=tokens, encoder_hidden_states=encoded, use_cache=False)
         return model.proj_out(output.last_hidden_state[:, len(prefix) - 1 :])
 
     def log_probabilities(
@@ -237,19 +247,20 @@ class Whisper(Base):
 
     @torch.no_grad()
     def summary(self, row: torch.Tensor) -> dict[str, torch.Tensor]:
-        """`tokens` of the greedy text, and those `given` before; of the text's and the end `symbols` and
-        `probabilities`, as for CTC."""
+        """`tokens` of the greedy text and the `prompt_tokens` before it; `symbols` and `probabilities`, as
+        for CTC, of the text's tokens and its end."""
         text = self.greedy(row)
         row = row[None].to(self.device, self.model.dtype)
-        logits = self.token_logits(row, torch.tensor([row.shape[1]]), [text.tokens], text.given)[0]
-        ids = {name: torch.tensor(getattr(text, name), dtype=torch.int) for name in ("tokens", "given")}
+        logits = self.token_logits(row, torch.tensor([row.shape[1]]), [text.tokens], text.prompt_tokens)[0]
+        ids = {"tokens": text.tokens, "prompt_tokens": text.prompt_tokens}
+        ids = {name: torch.tensor(tokens, dtype=torch.int) for name, tokens in ids.items()}
         return ids | likeliest_symbols(logits)
 
     def divergence(
         self, encoded: torch.Tensor, frames: torch.Tensor, summaries: Sequence[Mapping[str, torch.Tensor]]
     ) -> torch.Tensor:
-        given = tuple(summaries[0]["given"].tolist())  # by the same search for all
-        logits = self.token_logits(encoded, frames, [each["tokens"].tolist() for each in summaries], given)
+        prompt = tuple(summaries[0]["prompt_tokens"].tolist())  # by the same search for all
+        logits = self.token_logits(encoded, frames, [each["tokens"].tolist() for each in summaries], prompt)
         lengths = torch.tensor([len(each["symbols"]) for each in summaries], device=self.device)
         return divergence_from(logits, lengths, summaries)
 
@@ -278,11 +289,16 @@ class Whisper(Base):
     def quick(self) -> Generation:
         return Generation(self, self.language or "en")
 
-    def search_for(self, beam_size: int, terms: Sequence[str] = ()) -> tuple[Generation, dict[str, Any]]:
-        """The search, and its record for decode.json; `terms` become the prompt."""
+    def own_search(self, beam_size: int, terms: Sequence[str]) -> tuple[Generation, dict[str, Any]]:
+        """`terms` become the prompt."""
         search = dataclasses.replace(self.greedy, beam_size=beam_size).prompted(terms)
         record = {"search": "beam" if beam_size > 1 else "greedy", "task": self.task}
         return search, record | ({"prompt": search.prompt} if terms else {})
+
+    def prompted(
+        self, search: Generation, terms: Sequence[str], language: str | None, adapter_language: str | None
+    ) -> Generation:
+        return search.prompted(terms, language or self.language or adapter_language)
 
     @torch.no_grad()
     def timed(self, row: torch.Tensor, hypothesis: Hypothesis, seconds: float) -> list[TimedWord]:
@@ -292,7 +308,7 @@ class Whisper(Base):
 
         if not hypothesis.words:
             return []
-        ids, prefix = hypothesis.tokens, hypothesis.given
+        ids, prefix = hypothesis.tokens, hypothesis.prompt_tokens
         row, inputs = torch.as_tensor(row).to(self.device, self.model.dtype), {}
         with self.lock.shared():
             (scores,) = self.log_probabilities([row], [ids], prefix, inputs)

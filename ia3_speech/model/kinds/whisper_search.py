@@ -64,7 +64,7 @@ class Generation:
                 texts = search.texts([rows[number] for number in numbers])
                 for number, ids in zip(numbers, texts, strict=True):
                     words = tuple(TimedWord(text, 0, 0) for text, *_ in word_spans(base.vocabulary, ids))
-                    tokens = {"tokens": tuple(ids), "given": search.given}
+                    tokens = {"tokens": tuple(ids), "prompt_tokens": search.prompt_tokens}
                     hypotheses[number] = Hypothesis(words, **tokens, language=language)
         return hypotheses
 
@@ -80,7 +80,7 @@ class Generation:
         return f"{', '.join(self.terms)}." if self.terms else ""
 
     @cached_property
-    def given(self) -> tuple[int, ...]:
+    def prompt_tokens(self) -> tuple[int, ...]:
         """The tokens before a text: the prompt's, at most half of what the decoder holds, and the prefix."""
         most = self.base.model.config.max_target_positions // 2 - 1
         ids = self.base.vocabulary.encode(self.prompt)[-most:]
@@ -90,7 +90,7 @@ class Generation:
     def texts(self, rows: Sequence[torch.Tensor]) -> list[list[int]]:
         """The tokens of each row's text, within the guards."""
         texts = self.generate(rows)
-        scores = self.base.log_probabilities(rows, texts, self.given)
+        scores = self.base.log_probabilities(rows, texts, self.prompt_tokens)
         for number, row in enumerate(rows):
             if not self.is_bad(texts[number], scores[number], row):
                 continue
@@ -106,7 +106,7 @@ class Generation:
         """The tokens of the first text within the guards; None if there is none."""
         rows = [row] * len(self.temperatures)
         texts = self.generate(rows, self.temperatures)
-        scored = zip(texts, self.base.log_probabilities(rows, texts, self.given), strict=True)
+        scored = zip(texts, self.base.log_probabilities(rows, texts, self.prompt_tokens), strict=True)
         return next((ids for ids, scores in scored if not self.is_bad(ids, scores, row)), None)
 
     def generate(self, rows: Sequence[torch.Tensor], temperatures: Sequence[float] = ()) -> list[list[int]]:
@@ -114,7 +114,7 @@ class Generation:
         from transformers import GenerationMixin
         from transformers.modeling_outputs import BaseModelOutput
 
-        base, given = self.base, self.given
+        base, prompt = self.base, self.prompt_tokens
         model = base.copy_within([len(row) for row in rows]).eval()
         divisors = torch.tensor(temperatures or (1.0,), device=base.device)[:, None]
         encoded, lengths = pad_sequence(rows, batch_first=True), [self.longest(row) for row in rows]
@@ -124,20 +124,20 @@ class Generation:
                 model,
                 encoder_outputs=BaseModelOutput(encoded),
                 attention_mask=encoded.new_ones(encoded.shape[:2]),  # or `generate` warns; no layer gets it
-                decoder_input_ids=torch.tensor([given] * len(rows), device=base.device),
-                max_length=len(given) + max(lengths),
+                decoder_input_ids=torch.tensor([prompt] * len(rows), device=base.device),
+                max_length=len(prompt) + max(lengths),
                 do_sample=bool(temperatures),
                 num_beams=1 if temperatures else self.beam_size,
                 logits_processor=[lambda _ids, scores: scores / divisors],
                 stopping_criteria=[ends_in_repetition],
             )
-        texts = [ids[len(given) :] for ids in output.tolist()]
+        texts = [ids[len(prompt) :] for ids in output.tolist()]
         texts = [ids[: ids.index(base.end)] if base.end in ids else ids for ids in texts]
         return [ids[:length] for ids, length in zip(texts, lengths, strict=True)]
 
     def longest(self, row: torch.Tensor) -> int:
         """The number of tokens after which a row's text is cut off."""
-        most = self.base.model.config.max_target_positions - len(self.given) - 1
+        most = self.base.model.config.max_target_positions - len(self.prompt_tokens) - 1
         return min(most, MAX_TOKENS + len(row) * self.base.stride * TOKENS_PER_SECOND // SAMPLE_RATE)
 
     def is_bad(self, ids: Sequence[int], scores: torch.Tensor, row: torch.Tensor) -> bool:
