@@ -20,7 +20,6 @@ from pathlib import Path
 
 from ia3_speech.adapters.record import GATE, GUARD, SEARCH_FILES, read_json
 from ia3_speech.adapters.spec import AdapterSpec, tensor_files_of
-from ia3_speech.confidence.storage import stored_calibrations, uncalibrated
 from ia3_speech.data.recordings import Part
 from ia3_speech.decoding import decode_directory
 from ia3_speech.decoding.decode_directory import PARTS_FOLDER, speaker_adapters
@@ -128,6 +127,8 @@ def inputs_of(
     test_time_options: TestTimeOptions,
 ) -> Inputs:
     """The inputs of decoding `data` with all adapters of a spec."""
+    from ia3_speech.confidence.storage import stored_calibrations
+
     base = spec.base(model_options.base)
     folder = base_folder(base)
     sources = {"data": data, "base": base_files(base), "adapter": tensor_files_of(spec)}
@@ -175,6 +176,8 @@ def put_together(parts: Sequence[Path], decode_dir: Path, inputs: Inputs, ids: S
 def print_notes(recognizer: Recognizer, *, has_hotwords: bool, with_confidences: bool) -> None:
     """Print on stderr, at the end of a run: the user's hot words were not recognised, texts were decoded
     again, the confidences of the output are not calibrated."""
+    from ia3_speech.confidence.storage import uncalibrated
+
     notes = [has_hotwords and unused_hotwords(recognizer.search), decoded_again(recognizer.search)]
     notes.append(with_confidences and uncalibrated(recognizer))
     for note in filter(None, notes):

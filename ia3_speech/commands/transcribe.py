@@ -33,7 +33,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ia3_speech.atomic import replacing, write_text
-from ia3_speech.confidence.storage import uncalibrated
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.recordings import (
     STDIN,
@@ -203,6 +202,8 @@ def read_batch(files: Sequence[str], options: OutputOptions) -> Batch:
 
 def print_notes(recognizer: Recognizer, options: OutputOptions, *, has_hotwords: bool) -> None:
     """Print on stderr, at the end of a run, what the user may not expect of its output."""
+    from ia3_speech.confidence.storage import uncalibrated
+
     is_chosen = recognizer.spec.choice
     greedy = options.alternatives and recognizer.search_record.get("search") == "greedy"
     shown = with_times(options) and {"json", "jsonl", "ctm", "csv"} & {*parse_formats(options.format)}

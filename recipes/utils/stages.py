@@ -175,8 +175,8 @@ class Study:
         return work / "data" / folder, work / "exp" / folder
 
     def decode(self, out: Path, data: Path, *decode: Word) -> None:
-        """Decode a set greedily and without a guard, with further options, into the folder `out` below EXP, in
-        --nj parts."""
+        """Decode a set greedily and without a guard, with further options, into the folder `out` below EXP,
+        in --nj parts."""
         options, log = self.options, "_".join(out.relative_to(self.exp).parts)
         words = python("decode", "--base", located(options.base), "--search", "greedy", "--guard", "off")
         words += ["--precision", options.precision, *decode, data, out]
