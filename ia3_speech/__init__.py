@@ -8,13 +8,13 @@ The names below are imported from their modules on first use, so that `import ia
 import importlib
 from typing import Any
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 # Public name → its module.
 _PUBLIC = {
     "load": "session",
     "LoadOptions": "decoding.options",
-    "SearchOptions": "search",
+    "SearchOptions": "decoding.search",
     "Transcriber": "decoding.transcription",
     "Transcript": "decoding.transcript",
     "TranscriptSegment": "decoding.transcript",
@@ -32,6 +32,11 @@ _PUBLIC = {
     "unmerge": "adapters.merge",
     "Recognizer": "decoding.recognizer",
 }
+_ERRORS = (
+    "UserError", "DataError", "AudioError", "TooLong", "TextError", "BaseError", "AdapterError",
+    "UnknownAdapter", "BadName", "NameTaken", "HubError", "SearchError", "TrainingError", "StoreLocked",
+)  # fmt: skip
+_PUBLIC |= dict.fromkeys(_ERRORS, "common.errors")
 __all__ = ["__version__", *_PUBLIC]
 
 

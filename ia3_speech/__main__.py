@@ -10,8 +10,8 @@ import sys
 from contextlib import suppress
 
 from ia3_speech import __version__
-from ia3_speech.cli import open_streams
 from ia3_speech.commands import COMMANDS, run
+from ia3_speech.common.cli import open_streams
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -20,19 +20,20 @@ from math import isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ia3_speech.adapters.record import GATE, GUARD, SEARCH_FILES, STORED_LM_WEIGHTS, method_of, read_metadata
+from ia3_speech.adapters.card import other_method
+from ia3_speech.adapters.record import GATE, GUARD, SEARCH_FILES, STORED_LM_WEIGHTS, is_ours
 from ia3_speech.adapters.spec import AUTO, BASE_ALONE, AdapterSpec, parse_adapter
+from ia3_speech.common.errors import UserError
 from ia3_speech.decoding.formats import parse_formats
 from ia3_speech.decoding.options import DictationOptions, LoadOptions, changed_fields
 from ia3_speech.decoding.recognizer import Compute, Recognizer
+from ia3_speech.decoding.search import SearchOptions, make_search
 from ia3_speech.decoding.segments import PostProcessor
 from ia3_speech.decoding.transcription import Transcriber
 from ia3_speech.decoding.vad import choose_method
-from ia3_speech.errors import UserError
-from ia3_speech.search import SearchOptions, make_search
 
 if TYPE_CHECKING:
-    from ia3_speech.lm.hotword_search import Hotword
+    from ia3_speech.decoding.hotword_search import Hotword
     from ia3_speech.model.base import Base
     from ia3_speech.model.hypotheses import Search
     from ia3_speech.routing.router import Gates
@@ -62,7 +63,7 @@ class Session:
         search: SearchOptions = SearchOptions(),  # noqa: B008  (immutable)
         options: LoadOptions = LoadOptions(),  # noqa: B008
         *,
-        test_time: Literal["suta", "dsuta"] | None = None,
+        test_time: Literal["suta"] | None = None,
         attached: AdapterSpec | None = None,
     ):
         from ia3_speech.adapters.bank import Bank
@@ -75,12 +76,12 @@ class Session:
         self.max_seconds, self.vad = None if isinf(seconds) else seconds, choose_method(options.vad)
         self.test_time = None
         if test_time:
-            from ia3_speech.unsupervised.suta import Suta
+            from ia3_speech.decoding.suta import Suta
 
-            self.test_time = Suta(test_time, self.cache)
+            self.test_time = Suta(self.cache)
         # A changed file makes a new search or gate: the last argument holds the modification times.
         self.stored_search = lru_cache(MAX_SEARCHES)(lambda f, _: make_search(search.complete(f), base))
-        self.cached_gates = lru_cache(MAX_GATES)(lambda spec, _: gates_of(spec, base))
+        self.cached_gates: dict[tuple[AdapterSpec, tuple[int, ...]], Gates] = {}
 
     def recognizer(
         self,
@@ -102,7 +103,7 @@ class Session:
             UserError: an adapter can't be loaded or chosen, or is of another base; or another adapter is in
                 the model for all requests.
         """
-        from ia3_speech.confidence.storage import find_scaling
+        from ia3_speech.decoding.calibrations import find_scaling
 
         if self.attached and spec.terms != self.attached.terms:
             raise UserError(
@@ -127,7 +128,7 @@ class Session:
         if prompted := self.base.prompted(search, terms, language, language_of(spec)):
             search, record = prompted, record | {"language": prompted.language}
         elif hotwords:
-            from ia3_speech.lm.hotword_search import HotwordSearch
+            from ia3_speech.decoding.hotword_search import HotwordSearch
 
             search = HotwordSearch(hotwords, self.search_options.hotword_weight, self.base.vocabulary, search)
             scaling = None  # it was fitted for another search
@@ -178,11 +179,17 @@ class Session:
         return make_search(self.search_options, self.base)
 
     def gates(self, spec: AdapterSpec) -> "Gates":
-        """As `routing.router.make_gates`; read again when the file of an adapter's gate or guard has
-        changed."""
+        """As `routing.router.make_gates`, which is called again when the file of an adapter's gate or guard
+        has changed."""
+        from ia3_speech.routing.router import make_gates
+
         files = [term.folder / name for term in spec.terms for name in (GATE, GUARD)]
         stamps = tuple(file.stat().st_mtime_ns if file.is_file() else 0 for file in files)
-        return self.cached_gates(spec, stamps)
+        if (gates := self.cached_gates.get((spec, stamps))) is None:
+            if len(self.cached_gates) >= MAX_GATES:
+                self.cached_gates.clear()
+            gates = self.cached_gates[spec, stamps] = make_gates(spec, self.base)
+        return gates
 
 
 def load(
@@ -199,7 +206,7 @@ def load(
     search: SearchOptions | Literal["greedy", "beam"] | None = None,
     channels: Literal["mix", "split"] = "mix",
     post_process: PostProcessor | None = None,
-    test_time: Literal["suta", "dsuta"] | None = None,
+    test_time: Literal["suta"] | None = None,
     options: LoadOptions = LoadOptions(),  # noqa: B008  (immutable)
 ) -> Transcriber:
     """A transcriber of a base, with an adapter or many.
@@ -222,17 +229,15 @@ def load(
         channels: mix averages the channels of a recording; split transcribes each separately, and merges the
             texts by time.
         post_process: turns the recognised words into written text, as dictation does.
-        test_time: adapt each request's vectors to its audio, see `unsupervised.suta`; confidences are then
+        test_time: adapt each request's vectors to its audio, see `decoding.suta`; confidences are then
             not calibrated.
         options: lengths of the input, number formats, and other options that few callers need.
 
     Raises:
         UserError: an adapter or the base does not exist, or they don't fit together; no such device.
     """
-    if test_time not in (None, "suta", "dsuta"):
-        raise UserError(f"`test_time` is {test_time!r}, and must be suta or dsuta")
-    if channels == "split" and test_time == "dsuta":
-        raise UserError("`test_time=dsuta` adapts to one person, but a call has several (take suta)")
+    if test_time not in (None, "suta"):
+        raise UserError(f"`test_time` is {test_time!r}, and must be suta")
     files = {name: Path(file) for name, file in (("lm", lm), ("hotwords", hotwords)) if file is not None}
     search = SearchOptions(search) if isinstance(search, str) else search
     search, split = replace(search or SearchOptions(), **files), channels == "split"
@@ -258,7 +263,7 @@ def load(
     if precision == "auto":
         logger.info("precision %s: %s", loaded.precision, loaded.precision_reason)
     attached = None
-    if spec.is_single and not test_time and method_of(spec.terms[0].folder) != "ia3":
+    if spec.is_single and not test_time and other_method(spec.terms[0].record):
         attached = spec
         load_any(loaded, spec)
     session = Session(loaded, search, options, test_time=test_time, attached=attached)
@@ -279,15 +284,15 @@ def is_guarded(spec: AdapterSpec, test_time: Any = None) -> bool:
     UserError if the user asks for a guard that is impossible."""
     if spec.guard is False or not spec.folders:
         return False
-    folders = () if spec.choice else [term.folder for term in spec.terms]
+    terms = () if spec.choice else spec.terms
     names = (GATE,) if spec.guard else (GATE, GUARD)
-    missing = next((f for folder in folders for name in names if not (f := folder / name).is_file()), None)
+    missing = next((f for term in terms for name in names if not (f := term.folder / name).is_file()), None)
     reason = missing and f"{missing} is missing (ia3-speech adapters gate writes it)"
     if not (spec.is_single or spec.choice == AUTO):
         reason = "a guard chooses between the base and one adapter of weight 1, or by auto, without channels"
     elif test_time:
         reason = "`test_time` adapts the base, too"
-    elif any(method_of(folder) != "ia3" for folder in folders):
+    elif any(other_method(term.record) for term in terms):
         reason = "its method is not IA³"
     if reason and spec.guard:
         raise UserError(f"`guard`: {spec} can't be guarded: {reason}")
@@ -296,15 +301,9 @@ def is_guarded(spec: AdapterSpec, test_time: Any = None) -> bool:
 
 def language_of(spec: AdapterSpec) -> str | None:
     """The language that all adapters of a spec record; None if there is none."""
-    records = [read_metadata(folder) for folder in spec.folders]
-    languages = {record.config.get("language") for record in records if record}
+    records = [term.record for term in spec.all_terms if is_ours(term.record)]
+    languages = {record.get("config", {}).get("language") for record in records}
     return languages.pop() if len(languages) == 1 else None
-
-
-def gates_of(spec: AdapterSpec, base: "Base") -> "Gates":
-    from ia3_speech.routing.router import make_gates
-
-    return make_gates(spec, base)
 
 
 def warn_of_unused_searches(spec: AdapterSpec, options: SearchOptions) -> None:

@@ -51,7 +51,7 @@ adapt() {
     [[ $lm$hotwords =~ ^(own|none){2}$ ]] || fail "--lm and --hotwords take no FILE without a dev, on which they are weighted"
     dev="" config=${config/#ia3_plus/few} lm_sets=$test_sets
   fi
-  train="python -m ia3_speech.train --config $config --base $base ${dev:+--dev $data/dev} --replay $replay
+  train="python -m ia3_speech train --config $config --base $base ${dev:+--dev $data/dev} --replay $replay
     $pipes $small $train_opts"
 
   if [ $stage -le 2 ] && [ $stop_stage -ge 2 ]; then step "stage 2, validate ${data##*/}" validate train $dev $sets; fi
@@ -73,11 +73,11 @@ adapt() {
   if [ $stage -le 5 ] && [ $stop_stage -ge 5 ]; then
     rm -rf $outdated ${outdated:+"$exp/curve"}
     for system in $systems; do train_seeds "$system" "$seeds" ${grid_opts[$system]} --train "$data/train"; done
-    [[ -z $grid ]] || python -m ia3_speech.results show "$exp" --parts training
+    [[ -z $grid ]] || python -m ia3_speech results show "$exp" --parts training
   fi
 
   if [ $stop_stage -ge 6 ]; then
-    trained=$(python -m ia3_speech.results select "$exp" "$systems" --seeds "$seeds") selected=$trained system=${system_of[$trained]}
+    trained=$(python -m ia3_speech results select "$exp" "$systems" --seeds "$seeds") selected=$trained system=${system_of[$trained]}
   fi
   if [ $stage -le 6 ] && [ $stop_stage -ge 6 ]; then
     calibrate_adapter 6 greedy --search greedy
@@ -89,10 +89,8 @@ adapt() {
 
 # train_seeds SYSTEM N OPTION…: train a system with seeds 1 to N.
 train_seeds() {
-  local start=$init_adapter
-  ! is_few || start=${start:-nearest}
   step "stage 5, train $1, seeds 1 to $2" $train_cmd JOB=1:"$2" "$exp/log/train_${1//\//_}_seedJOB.log" \
-    $train "${@:3}" ${start:+--init-adapter "$start"} --out "$exp/$1_seedJOB" --seed JOB
+    $train "${@:3}" ${init_adapter:+--init-adapter "$init_adapter"} --out "$exp/$1_seedJOB" --seed JOB
 }
 
 # Stages 7 to 9, for the adapter in $selected.
@@ -120,10 +118,10 @@ finish() {
   fi
 
   if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
-    step "stage 8, collect the results" python -m ia3_speech.results collect "$exp"
+    step "stage 8, collect the results" python -m ia3_speech results collect "$exp"
     for set in $test_sets; do
-      best=$(python -m ia3_speech.results best "$exp/$selected" "$set")
-      step "stage 8, report on $set" python -m ia3_speech.report "$data/$set" "$exp/$selected/$best" \
+      best=$(python -m ia3_speech results best "$exp/$selected" "$set")
+      step "stage 8, report on $set" python -m ia3_speech report "$data/$set" "$exp/$selected/$best" \
         $report_opts $(is_few || echo "--training $exp/$trained/metrics.jsonl") --out "$exp/report_$set.html"
     done
   fi
@@ -143,7 +141,7 @@ language_model() {
     $once "$exp/lm_texts" local "$data/train" -- $lm_texts "$exp/lm_texts" --train "$data/train"
     mix+=" $exp/lm_texts"
   fi
-  $decode_cmd "$exp/log/lm.log" python -m ia3_speech.lm "$data/train" ${mix:+--mix $mix} --base "$base" \
+  $decode_cmd "$exp/log/lm.log" python -m ia3_speech lm "$data/train" ${mix:+--mix $mix} --base "$base" \
     --dev "$data/dev" --out "$exp/lm.arpa.gz" --summary "$exp/lm.json"
 }
 
@@ -151,7 +149,7 @@ language_model() {
 choose_search_weights() {
   local try
   try=$([[ $size == full ]] || echo "--lm-weights 0.35 0.8 --word-scores 0 1.5") # four pairs in place of thirty
-  $decode_cmd "$exp/log/tune_lm_$1.log" python -m ia3_speech.tune_lm "$data/dev" --lm "$exp/lm.arpa.gz" --base "$base" \
+  $decode_cmd "$exp/log/tune_lm_$1.log" python -m ia3_speech tune-lm "$data/dev" --lm "$exp/lm.arpa.gz" --base "$base" \
     --precision "$precision" $try $([[ $1 == base ]] || echo "--adapter $exp/$1/adapter") $pipes --out "$exp/$1/lm_search.yaml"
 }
 
@@ -164,5 +162,5 @@ learn_hotwords() {
     $once "$list" "$list.tsv" -- bash -c "cut -f 1 $list.tsv >$list" # without the categories
   fi
   $once "$exp/$selected/hotwords.txt" "$list" "$data/dev" "$dev/text" -- \
-    python -m ia3_speech.hotwords learn "$data/dev" "$dev" --terms "$list" --out "$exp/$selected/hotwords.txt"
+    python -m ia3_speech hotwords learn "$data/dev" "$dev" --terms "$list" --out "$exp/$selected/hotwords.txt"
 }

@@ -33,6 +33,8 @@ if [[ -z ${IA3_SPEECH_PYTHON-} ]]; then
 fi
 export IA3_SPEECH_PYTHON=${IA3_SPEECH_PYTHON:-python}
 
+# Studies import stages.py, benchmark.py and speechocean762.py.
+_ia3_modules=$IA3_SPEECH_ROOT/recipes/utils:$IA3_SPEECH_ROOT/scripts:$IA3_SPEECH_ROOT/egs/speechocean762/local
 [[ :$PATH: == *":$IA3_SPEECH_ROOT/recipes/utils:"* ]] ||
   export PATH=$IA3_SPEECH_ROOT/recipes:$IA3_SPEECH_ROOT/recipes/utils:$PATH \
-    PYTHONPATH=$IA3_SPEECH_ROOT/recipes/utils:$IA3_SPEECH_ROOT/scripts${PYTHONPATH:+:$PYTHONPATH} # studies import stages.py and benchmark.py
+    PYTHONPATH=$_ia3_modules${PYTHONPATH:+:$PYTHONPATH}

@@ -39,7 +39,7 @@ adapt_speakers() {
     for start in $starts; do
       for variant in $systems; do
         kinds+=" from_${start}_k$n${variant#from}"
-        kind_opts[${kinds##* }]="--config $adapt_config --init-adapter $([[ $start == base ]] && echo none || echo "$init_adapter")
+        kind_opts[${kinds##* }]="--config $adapt_config $([[ $start == base ]] || echo "--init-adapter $init_adapter")
           ${grid_opts[$variant]} --k $n"
       done
     done
@@ -55,7 +55,7 @@ adapt_speakers() {
 
   if [ $stage -le 3 ] && [ $stop_stage -ge 3 ]; then
     step "stage 3, check that the base can write the texts" $once "$exp/checked" "$data/test" "$base" -- \
-      python -m ia3_speech.train --check --base "$base" --train "$data/test" --dev "$data/test" --out "$exp" $pipes $text_opts
+      python -m ia3_speech train --check --base "$base" --train "$data/test" --dev "$data/test" --out "$exp" $pipes $text_opts
   fi
 
   if [ $stage -le 4 ] && [ $stop_stage -ge 4 ]; then
@@ -68,19 +68,19 @@ adapt_speakers() {
   for kind in $kinds; do
     for seed in $(seq "$seeds"); do adapt_and_score "${kind}_seed$seed" ${kind_opts[$kind]} --seed "$seed"; done
   done
-  [[ -z $grid || $stop_stage -lt 7 ]] || python -m ia3_speech.results show "$exp" --parts "systems speakers"
+  [[ -z $grid || $stop_stage -lt 7 ]] || python -m ia3_speech results show "$exp" --parts "systems speakers"
 
   if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
-    step "stage 8, collect the results" python -m ia3_speech.results collect "$exp"
+    step "stage 8, collect the results" python -m ia3_speech results collect "$exp"
     for kind in $kinds; do # the report on its median seed, with the learning curve where there are several --k
-      folder=$(python -m ia3_speech.results select "$exp" "$kind" --seeds "$seeds")
-      step "stage 8, report on $kind" python -m ia3_speech.report "$data/test" "$exp/$folder/decode_greedy_test" $report_opts \
+      folder=$(python -m ia3_speech results select "$exp" "$kind" --seeds "$seeds")
+      step "stage 8, report on $kind" python -m ia3_speech report "$data/test" "$exp/$folder/decode_greedy_test" $report_opts \
         --out "$exp/report_$kind.html"
     done
   fi
 
   if [ $stage -le 9 ] && [ $stop_stage -ge 9 ]; then
-    selected=$(python -m ia3_speech.results select "$exp" "from_${start_shown}_k${k%% *}${systems#from}" --seeds "$seeds")
+    selected=$(python -m ia3_speech results select "$exp" "from_${start_shown}_k${k%% *}${systems#from}" --seeds "$seeds")
     step "stage 9, register the adapters of the speakers as $prefix…" register_speakers
     finished+=("$exp")
   fi
@@ -89,7 +89,7 @@ adapt_speakers() {
 # adapt_and_score SYSTEM OPTION…: stages 5 to 7 of one system.
 adapt_and_score() {
   local system=$1 adapter adapters adapt log=$exp/log/adapt_$1 out=$exp/$1
-  adapt="python -m ia3_speech.speakers --base $base --data $data/test --folds $folds ${*:2} --out $out
+  adapt="python -m ia3_speech speakers --base $base --data $data/test --folds $folds ${*:2} --out $out
     --decode-dir $out/decode_greedy_test $pipes $text_opts $small $adapt_opts"
   if [ $stage -le 5 ] && [ $stop_stage -ge 5 ]; then
     step "stage 5, adapt $system" $train_cmd JOB=1:"$nj" "$log.JOB.log" $adapt $([[ $nj == 1 ]] || echo "--part JOB/$nj")
@@ -103,7 +103,7 @@ adapt_and_score() {
     done
   fi
   if [ $stage -le 7 ] && [ $stop_stage -ge 7 ]; then
-    step "stage 7, score test with $system" $score_cmd "$exp/log/score_test_$system.log" python -m ia3_speech.score \
+    step "stage 7, score test with $system" $score_cmd "$exp/log/score_test_$system.log" python -m ia3_speech score \
       "$data/test" "$out/decode_greedy_test" $score_opts $(name_system "$system") --training-per-speaker "$out" --baseline "$exp/base/decode_greedy_test"
   fi
 }

@@ -48,12 +48,12 @@ study() {
     for option in "${changed[@]}"; do train_seeds "${system}_${option/ /}" "$seeds" --train "$data/train" --$option; done
     for minutes in $curve; do
       step "stage 5, $minutes minutes of train" $once "$data/curve/minutes_$minutes" "$data/train" -- \
-        python -m ia3_speech.datadir subset "$data/train" "$data/curve/minutes_$minutes" --minutes "$minutes"
+        python -m ia3_speech datadir subset "$data/train" "$data/curve/minutes_$minutes" --minutes "$minutes"
       train_seeds "curve/minutes_$minutes" "$seeds" --train "$data/curve/minutes_$minutes" --epoch-minutes "$most"
     done
     if [[ $average == true ]]; then
       sum=$(seq -s + -f "$exp/${system}_seed%g/adapter" "$seeds")
-      step "stage 5, the mean of $seeds seeds" $once "$exp/${system}_average" ${sum//+/ } -- python -m ia3_speech.adapters \
+      step "stage 5, the mean of $seeds seeds" $once "$exp/${system}_average" ${sum//+/ } -- python -m ia3_speech adapters \
         combine "$sum" --average --base "$base" --out "$exp/${system}_average/adapter" --force
     fi
   fi

@@ -20,7 +20,7 @@ from benchmark import Page, machine, resident_bytes, rounds, seconds_of
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.load import attach_adapter
 from ia3_speech.adapters.record import Adapter
-from ia3_speech.cli import command
+from ia3_speech.common.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.model import ia3
 from ia3_speech.model.architectures import IA3Config

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from benchmark import Page, in_child, log, machine, pipeline_of, seconds_of
 
-from ia3_speech.cli import command
+from ia3_speech.common.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.corpora.preparation import evenly_spaced
 from ia3_speech.data.kaldi import read_data_directory
@@ -115,7 +115,9 @@ def onnx_asr_texts(_: str, base: str) -> Texts:
 
     folder = Path(tempfile.mkdtemp()) / "graph"
     words = ["--base", base, "--format", "onnx-asr", "--out", str(folder)]
-    subprocess.run([sys.executable, "-m", "ia3_speech.export", *words], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, "-m", "ia3_speech", "export", *words], check=True, stdout=subprocess.DEVNULL
+    )
     recognize = load_onnx_asr(folder)
 
     def texts(waves: list[np.ndarray], size: int) -> list[str]:

@@ -13,7 +13,7 @@ from time import process_time
 
 from benchmark import Page, machine, rounds
 
-from ia3_speech.cli import command
+from ia3_speech.common.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.corpora.preparation import evenly_spaced
 from ia3_speech.data.kaldi import read_data_directory

@@ -18,7 +18,7 @@ import onnxruntime
 import torch
 from benchmark import Page
 
-from ia3_speech.cli import command
+from ia3_speech.common.cli import command
 from ia3_speech.data.audio import audio_duration
 from ia3_speech.data.corpora.preparation import evenly_spaced
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
@@ -30,7 +30,7 @@ from ia3_speech.scoring.table import markdown_table
 # or the folder of the graph that `ia3-speech export` wrote with the format and the dtype beside it.
 PYTORCH = """
 from ia3_speech import load
-from ia3_speech.search import SearchOptions
+from ia3_speech.decoding.search import SearchOptions
 texts = load({0!r}, search=SearchOptions(search="greedy")).recognizer.texts"""
 GRAPH = """
 import ia3_speech.onnx
@@ -85,7 +85,7 @@ def main(
                 place = str((work or Path(temporary)) / f"{format}-{dtype}")
                 words = ["--base", base, "--format", format, "--dtype", dtype, "--out", place]
                 if not Path(place).exists():
-                    line = [sys.executable, "-m", "ia3_speech.export", *words]
+                    line = [sys.executable, "-m", "ia3_speech", "export", *words]
                     subprocess.run(line, check=True, stdout=sys.stderr)
             code = code.format(place, scripts=str(Path(__file__).parent))
             startup, inference, hypotheses = run(code, files)

@@ -34,7 +34,7 @@ from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import attach_adapter
 from ia3_speech.adapters.record import Adapter
 from ia3_speech.adapters.spec import term_at
-from ia3_speech.cli import command
+from ia3_speech.common.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base

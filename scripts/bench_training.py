@@ -26,7 +26,7 @@ import transformers
 from bench_bank import base_or_random
 from benchmark import Page, in_child, log, machine
 
-from ia3_speech.cli import command
+from ia3_speech.common.cli import command
 from ia3_speech.data.corpora.preparation import evenly_spaced
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.text import normalize

@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmark import Page, machine, pipeline_of, rounds
 
-from ia3_speech.cli import command
+from ia3_speech.common.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.decoding.options import LoadOptions
 from ia3_speech.model.base import read_pretrained

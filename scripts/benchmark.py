@@ -23,8 +23,8 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from ia3_speech.atomic import write_text  # noqa: E402
-from ia3_speech.inputs import provenance  # noqa: E402
+from ia3_speech.common.atomic import write_text  # noqa: E402
+from ia3_speech.common.inputs import provenance  # noqa: E402
 from ia3_speech.model.precision import processor_name  # noqa: E402
 
 END = "<!-- end of benchmark -->\n"

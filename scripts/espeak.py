@@ -19,11 +19,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from ia3_speech.atomic import replacing
-from ia3_speech.cli import pip_install
+from ia3_speech.common.atomic import replacing
+from ia3_speech.common.cli import pip_install
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.audio import SAMPLE_RATE, resample
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.errors import UserError
 
 ESPEAK_SAMPLE_RATE = 22_050  # Hz
 PEAK = 0.6  # of full scale, of every recorded utterance

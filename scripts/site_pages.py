@@ -21,6 +21,9 @@ FURTHER = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
     "ia3_speech/mini/MODEL_CARD.md": "measurements/mini.md",
+    "scripts/mini/README.md": "measurements/making_mini.md",
+    "scripts/mini/mini_base_trials.md": "measurements/mini_base_trials.md",
+    "scripts/mini/choose_gate.md": "measurements/choose_gate.md",
     "ia3_speech/out_of_domain/README.md": "measurements/out_of_domain.md",
 }
 

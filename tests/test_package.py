@@ -26,14 +26,28 @@ def test_the_import_loads_nothing_heavy():
     assert done.stdout == "set()\n"
 
 
-# The packages of the library, each of which may import those before it; commands stand at the end.
-CORE = ["data", "model", "scoring", "adapters", "decoding", "training"]
-EXTRAS = {"lm", "confidence", "dictation", "live", "results", "report", "serve"}
-EXTRAS |= {"onnx", "routing", "unsupervised", "speakers", "corrections"}
-SHARED_BY_ALL = {
-    "ia3_speech",
-    *(f"ia3_speech.{name}" for name in ("errors", "cli", "atomic", "formatting", "inputs")),
-}
+# The rooms of the library; each may import only those in later lines (docs/architecture.md).
+ROOMS = """
+__main__ transcribe
+commands
+serve
+voices
+report
+training
+live
+session
+routing dictation onnx
+decoding
+lm
+adapters
+scoring
+model
+data
+common
+""".strip().splitlines()
+LEVELS = {room: level for level, line in enumerate(ROOMS) for room in line.split()}
+# The rooms that a command may import at its start
+AT_START = {"commands", "voices", "session", "decoding", "adapters", "scoring", "model", "data", "common"}
 ROOT = Path(ia3_speech.__file__).parent
 FILES = {".".join(("ia3_speech", *f.relative_to(ROOT).with_suffix("").parts)): f for f in ROOT.rglob("*.py")}
 FILES = {name.removesuffix(".__init__"): file for name, file in FILES.items()}
@@ -52,30 +66,24 @@ def imports_of(module: str, *, at_start: bool = False) -> set[str]:
     return (names & FILES.keys()) - {module, "ia3_speech"}
 
 
-def package_of(module: str) -> str:
-    """data, lm, …; empty for what stands directly below ia3_speech."""
-    parts = module.split(".")
-    return parts[1] if len(parts) > 1 and (ROOT / parts[1]).is_dir() else ""
+def room_of(module: str) -> str:
+    """data, lm, session, …; empty for ia3_speech itself."""
+    return ".".join(module.split(".")[1:2])
 
 
-def test_core_imports_no_extra_and_no_package_one_above_it():
+def test_no_import_goes_up():
+    for module in FILES.keys() - {"ia3_speech"}:
+        room = room_of(module)
+        for other in {room_of(name) for name in imports_of(module)} - {room, ""}:
+            assert LEVELS[room] < LEVELS[other], f"{module} imports {other}"
+
+
+def test_commands_import_other_rooms_in_functions_alone():
     for module in FILES:
-        package = package_of(module)
-        if module.endswith("__main__") or (module not in SHARED_BY_ALL and package not in CORE):
-            continue
-        level = CORE.index(package) if package else -1
-        for other in imports_of(module) - SHARED_BY_ALL:
-            assert package_of(other) in CORE, f"{module} imports {other}"
-            assert CORE.index(package_of(other)) <= level, f"{module} imports {other}"
-
-
-def test_commands_import_extras_in_functions_alone():
-    for module in FILES:
-        if package_of(module) in ("commands", ""):
-            others = EXTRAS - {module.rpartition(".")[2]}  # `report` may import report/
-            imported = {other for other in imports_of(module, at_start=True) if package_of(other) in others}
-            extras = {other for other in imported if not other.endswith(".options")}  # flags need no extra
-            assert not extras, f"{module} imports {', '.join(extras)}"
+        if room_of(module) == "commands":
+            imported = imports_of(module, at_start=True) - {"ia3_speech.training.config"}  # flags
+            others = {room_of(other) for other in imported} - AT_START - {module.rpartition(".")[2], ""}
+            assert not others, f"{module} imports {', '.join(others)} at its start"
 
 
 def test_transcribe_starts_with_little():

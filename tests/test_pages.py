@@ -1,9 +1,9 @@
 """README and the pages of docs/: links lead to files, and each block of commands or Python runs as it stands.
 
-The blocks of all pages run, in the order of the pages, in one folder that looks like a clone and contains a
-reader's own files: recordings, a corpus, a dataset, bases and adapters. Commands start in a moment: they are
-forks of a process that has imported PyTorch (tests/egs/python_server.py). REPLACED names the lines that run
-in another form, and why.
+The blocks of a page run in order in a folder that looks like a clone and contains a reader's own files:
+recordings, a corpus, a dataset, bases and adapters. A fence that ends in {.no-run} marks a block that can't
+run here: it installs, needs a cluster, or takes minutes. ADDED names the options that make commands take
+seconds. Commands are forks of a process that has imported PyTorch (tests/egs/python_server.py).
 """
 
 import os
@@ -40,46 +40,17 @@ LANGUAGE_MODELS = (
     "ia3-speech lm doctor/train --out my.arpa.gz; cp my.arpa.gz ward.arpa.gz; echo metformin >drugs.txt"
 )
 FIVE = ("key", "value", "ffn", "ffn_output", "attention_output")  # of ia3_plus
-PEOPLE = ("ann", "bert", "carl")  # of docs/adaptation.md
-TINY = "--base facebook/wav2vec2-base-960h"
-# Start of a line → the line that runs in its place, or options to add to it (they start with `+`).
-REPLACED = {
-    # tests/test_wheel.py installs the package
-    "python3 -m venv": ":",
-    "pip install": ":",
-    "bash scripts/test.sh": "+ -n 0 -q tests/test_atomic.py",  # it would run this test again
-    "bash scripts/docs.sh": ":",  # tests/scripts/test_docs.py builds the site
-    # minutes; tests/egs/ runs all stages, small
-    "bash egs/medical_dictation/run.sh": "+ --size small --stop-stage 1",
-    "bash egs/TEMPLATE/run.sh": "+ --stop-stage 3 --out-of-domain none",
-    # a small random base in place of mini: seconds instead of minutes
-    "ia3-speech train --config few": f"+ {TINY} --epochs 1 --replay none",
-    "ia3-speech train --config ia3_plus": f"+ {TINY} --epochs 1 --force",
-    "ia3-speech train --config whisper": "+ --epochs 1 --force --replay none",
-    "ia3-speech decode --test-time": f"+ {TINY}",
-    "ia3-speech self-train": f"+ {TINY} --epochs 1 --replay none",
-    "ia3-speech adapters migrate": "+ --min-confidence 0",  # of a random base
-    "ia3-speech serve": "+ --help",  # `served` runs the server, and it would wait for Ctrl-C
-    "ia3-speech adapters register exp/clinic clinic": "+ --force",  # it is there already
-    "ia3-speech adapters register exp/clinic/adapter clinic": "+ --force",
-    "ia3-speech adapters register exp/ward/adapter ward --lm": "+ --force",
-    "curl -s -F name=ward": "+ -F replace=true",
-    "curl -s -F epochs=4": ":",  # five recordings are needed; tests/serve/test_voices.py learns
-    "serve run": ":",  # tests/serve/test_ray.py starts Ray
-    "accelerate launch": ":",  # tests/training starts two processes
-    "srun": ":",
-    "job=": ":",
-    "ia3-speech calibrate speech": "ia3-speech calibrate doctor/dev --out confidence.yaml",  # a minute
-    "ia3-speech export --format sherpa-onnx": "+ --help",  # half a minute; tests/onnx/ exports a small base
-    # a minute: one point of the grid
-    "ia3-speech tune-lm": "+ --lm-weights 0.5 --word-scores 0",
-    # pages before have made voices of too few recordings, which it reports and leaves as they are
-    "ia3-speech voices migrate --base mini --all": "+ --help",
-    # the name has a digest of the recording
-    "ia3-speech corrections remove anna one": (
-        "ia3-speech corrections remove anna $(ia3-speech corrections list anna | awk 'NR == 2 {print $1}')"
-    ),
-    "sbatch": ":",
+PEOPLE = ("ann", "bert", "carl", "dora")  # of docs/adaptation.md and docs/voices.md
+TINY = "--base facebook/wav2vec2-base-960h --replay none"  # a small random base in place of mini
+ADDED = {  # start of a line → options that are added to it
+    "bash egs/TEMPLATE/run.sh": "--stop-stage 3 --out-of-domain none",  # tests/egs/ runs all stages
+    "ia3-speech train --config few": f"{TINY} --epochs 1 --force",
+    "ia3-speech train --config ia3_plus": f"{TINY} --epochs 1 --force",
+    "ia3-speech train --config whisper": "--epochs 1 --force --replay none",
+    "ia3-speech self-train": f"{TINY} --epochs 1",
+    "ia3-speech decode --test-time": "--base facebook/wav2vec2-base-960h",
+    "ia3-speech tune-lm": "--lm-weights 0.5 --word-scores 0",  # one point of the grid
+    "ia3-speech adapters register exp/clinic": "--force",  # the name is there already
 }
 
 
@@ -185,10 +156,8 @@ def port() -> int:
 
 def run(line: str, printed: str, folder: Path, shell: dict[str, str], port: int) -> None:
     """Run a line; it succeeds, unless the page shows that it prints an error."""
-    for start, other in REPLACED.items():
-        if line.startswith(start):
-            line = f"{line.partition('  #')[0]} {other[1:]}" if other[0] == "+" else other
-            break
+    added = next((options for start, options in ADDED.items() if line.startswith(start)), "")
+    line = f"{line.partition('  #')[0]} {added}" if added else line
     line = line.replace("localhost:8000", f"localhost:{port}")
     done = subprocess.run(["bash", "-c", line], cwd=folder, env=shell, capture_output=True, text=True)
     fails = re.search(r'no such|can\'t|"error"', printed) is not None and not line.startswith("cat ")
@@ -196,8 +165,10 @@ def run(line: str, printed: str, folder: Path, shell: dict[str, str], port: int)
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_blocks_of_a_page_run(page, clone, shell, port):
+def test_the_blocks_of_a_page_run(page, clone, shell, port, tmp_path):
     text = (ROOT / page).read_text("utf-8")
+    home = shutil.copytree(shell["IA3_SPEECH_HOME"], tmp_path / "home")  # each page has its own registry
+    shell = shell | {"IA3_SPEECH_HOME": str(home)}
     blocks = [(kind, title, textwrap.dedent(content)) for kind, title, content in BLOCK.findall(text)]
     scripts = [content for kind, _, content in blocks if kind == "python"]
     (clone / "example.py").write_text("\n".join(scripts).replace("localhost:8000", f"localhost:{port}"))

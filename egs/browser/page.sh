@@ -27,7 +27,7 @@ if [ "$(cat "$out/vendor/version" 2>/dev/null)" != "$version" ]; then
 fi
 exported=$(printf '%s %s' "$base" "$dtype" | sha256sum)
 if [ "$(cat "$out/graph/.exported" 2>/dev/null)" != "$exported" ]; then
-  python -m ia3_speech.export --base "$base" --dtype "$dtype" --out "$out/graph" --force
+  python -m ia3_speech export --base "$base" --dtype "$dtype" --out "$out/graph" --force
   echo "$exported" >"$out/graph/.exported"
 fi
 # shellcheck disable=SC2086  # names are words

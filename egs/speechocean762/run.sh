@@ -15,7 +15,7 @@ download="" # DIR: first download the corpus into DIR (from a mirror, if the env
 # Data: the published train speakers, a share of whom, adults and children, become dev. The published test speakers
 # are two sets: the adults are the headline; children are hard for reasons besides the accent.
 corpus_name=speechocean762 test_sets="test_adults test_children"
-prepare="python -m ia3_speech.data.corpora.speechocean762"
+prepare=local/speechocean762.py
 
 # Method: one adapter for the accent, IA³ vectors alone (conf/accent.yaml), at most six epochs, chosen by
 # the WER of dev; each test set is decoded once with the base and once with the adapter.

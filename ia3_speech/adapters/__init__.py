@@ -1,6 +1,6 @@
 """Adapters: IA³ vectors with a record of their base. A module imports only what stands above it here:
 
-    record              the dataclasses Adapter and Metadata; the only reader and writer of ia3_speech.json
+    record              the dataclass Adapter; the only reader and writer of ia3_speech.json
     weights             tensors, and the distribution of vectors around 1
     card                README.md, the model card
     hub                 fetch from and publish on the Hugging Face Hub

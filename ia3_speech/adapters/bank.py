@@ -40,10 +40,10 @@ from torch.func import functional_call
 
 from ia3_speech.adapters.io import check_base, check_fit
 from ia3_speech.adapters.load import Head, read_sum, sum_heads, weighted_sum, window_of_sum
-from ia3_speech.adapters.record import Adapter
+from ia3_speech.adapters.record import Adapter, is_ours
 from ia3_speech.adapters.registry import MAX_NEAREST
 from ia3_speech.adapters.spec import parse_expression, parse_sum
-from ia3_speech.errors import AdapterError
+from ia3_speech.common.errors import AdapterError
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import check_liveness, detach, insert_vectors, is_attached, refuse_merged
 from ia3_speech.model.base import Base
@@ -73,8 +73,8 @@ class LoadedAdapter:
 
 
 # A row's adapter: a name, a sum such as `scots:0.7+medical`, or (name, weight) pairs; None is the base.
-Row = str | None | tuple[tuple[Hashable, float], ...]
-Names = Sequence[Row]
+RowAdapter = str | None | tuple[tuple[Hashable, float], ...]
+Names = Sequence[RowAdapter]
 
 
 class Bank:
@@ -185,8 +185,8 @@ class Bank:
         """An adapter that is checked to fit the base."""
         if not isinstance(adapter, Adapter):
             return read_sum(self.base.model, parse_sum(adapter))
-        if adapter.metadata:
-            check_base(name, adapter.metadata, self.base.fingerprint)
+        if is_ours(adapter.record):
+            check_base(name, adapter.record, self.base.fingerprint)
         check_fit(self.base.model, adapter)
         return adapter
 
@@ -326,7 +326,7 @@ class Bank:
     def select(self, names: Names) -> tuple[dict[TargetModule, torch.Tensor], list[Head], list[str | None]]:
         """The rows of a batch: target module → (batch, 1, d), fp32; each row's head, empty for the base's,
         and window. A sum is computed as `load.combine` does it."""
-        values: dict[Row, torch.Tensor] = {}
+        values: dict[RowAdapter, torch.Tensor] = {}
         with self.loaded_lock:
             rows = {name: self.adapters_of(name) for name in dict.fromkeys(names)}
             for name, adapters in rows.items():
@@ -352,7 +352,7 @@ class Bank:
         values[self.positions[adapter.targets]] = adapter.values
         return values
 
-    def adapters_of(self, name: Row) -> list[tuple[LoadedAdapter, float]]:
+    def adapters_of(self, name: RowAdapter) -> list[tuple[LoadedAdapter, float]]:
         """A row's loaded adapters with their weights, none for the base. An exact name wins over a sum."""
         if isinstance(name, tuple):
             for part, _ in name:

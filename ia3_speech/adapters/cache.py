@@ -7,7 +7,6 @@ version. `session.Session` and the server's engine use the cache.
 
 from collections import OrderedDict
 from collections.abc import Container, Sequence
-from dataclasses import replace
 from math import inf
 from pathlib import Path
 from threading import Lock
@@ -16,10 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.bank import Bank, Row
+from ia3_speech.adapters.bank import Bank, RowAdapter
 from ia3_speech.adapters.io import read_adapter
 from ia3_speech.adapters.load import warn_of_ones
-from ia3_speech.adapters.spec import Term, stamp_of
+from ia3_speech.adapters.spec import Term, stamp_of, term_at
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +27,9 @@ Terms = tuple[Term, ...]
 
 
 class AdapterCache:
-    """See the module. Without limits any thread may use it; with limits, one thread at a time.
+    """Computes logits with adapters that it loads into a bank on demand, and unloads the least recently used.
+
+    Without limits any thread may use it; with limits, one thread at a time.
 
     Args:
         bank: holds the adapters.
@@ -50,7 +51,7 @@ class AdapterCache:
         names = [self.row(terms) for terms in rows]
         return self.bank.logits(waves, names, any_length=True, features=features)
 
-    def row(self, terms: Terms, keep: Container[Path] = ()) -> Row:
+    def row(self, terms: Terms, keep: Container[Path] = ()) -> RowAdapter:
         """The bank's row for this sum, whose adapters are loaded if necessary. The folders in `keep`, the
         batch's adapters, stay loaded. Raises AdapterError if an adapter can't be loaded."""
         with self.lock:
@@ -66,19 +67,15 @@ class AdapterCache:
         if known and known.stamp in (term.stamp, stamp_of(term.folder)):
             return
         with registry.without_writers():
-            stamp, adapter = stamp_of(term.folder), read_adapter(self.bank.base.model, term.folder)
+            current = term_at(term.name, term.folder)
+            adapter = read_adapter(self.bank.base.model, current)
         warn_of_ones(adapter)
         put = self.bank.replace if known else self.bank.add
         put(term.folder, adapter)
-        self.loaded[term.folder] = replace(term, weight=1.0, stamp=stamp)
+        self.loaded[term.folder] = current
         for folder in [folder for folder in self.loaded if folder not in keep and folder != term.folder]:
             if len(self.loaded) <= self.max_adapters and self.bank.nbytes <= self.max_bytes:
                 break
-            self.drop(folder)
-
-    def forget(self, name: str) -> None:
-        """Unload the adapter that is registered under a name."""
-        for folder in [folder for folder, term in self.loaded.items() if term.name == name]:
             self.drop(folder)
 
     def drop(self, folder: Path) -> None:

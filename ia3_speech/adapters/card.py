@@ -15,11 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ia3_speech.adapters.record import CARD, PEFT_CONFIG, describe_base, is_number, read_record, write_record
+from ia3_speech.adapters.record import CARD, PEFT_CONFIG, describe_base, is_number, own_record, write_record
 from ia3_speech.adapters.weights import count_by_placement, read_weights
-from ia3_speech.atomic import write_text
-from ia3_speech.errors import UserError
-from ia3_speech.formatting import plural
+from ia3_speech.common.atomic import write_text
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.formatting import plural
 from ia3_speech.scoring.table import Rate, markdown_table, markdown_text
 
 if TYPE_CHECKING:
@@ -41,21 +41,10 @@ BIOMETRIC = (
     "9). Keep, share or publish it only with their explicit consent or on another ground of Article 9(2), "
     "and delete it when that ground ends."
 )
-IDENTIFIES = (
-    "The person agreed that `--adapter auto` may recognise them by their voice: `gate.safetensors` holds, "
-    "for each of {} of theirs, how much each channel of the base's front end varies over time. It holds no "
-    "word, but is a voice print. `adapters push` and downloads leave it out; `ia3-speech adapters gate NAME "
-    "--identify no` replaces it, and `ia3-speech voices remove NAME` deletes it with everything else."
-)
 GATE_REVEALS = (
     "`gate.safetensors`, by which `--adapter auto` chooses this adapter, holds mean and covariance of what "
     "the base's front end makes of {}, over time: how lines, rooms and voices sound on average. No word or "
     "utterance can be told from it; a voice can, where all are of one person, and if a recording is alike."
-)
-PEOPLE = (
-    "This adapter is the mean of the adapters of {} people, who agreed to it. No voice can be heard from it. "
-    "Whoever has the adapters of all but one of them can compute the remaining adapter, and whoever has a "
-    "person's adapter can guess whether that person is among them, the surer the fewer they are."
 )
 
 
@@ -76,11 +65,6 @@ def is_biometric(record: Mapping[str, Any]) -> bool:
     return "speaker" in adapter_labels(record)
 
 
-def may_identify(record: Mapping[str, Any]) -> bool:
-    """Whether the person of an adapter agreed to be recognised by their voice."""
-    return (record.get("gate") or {}).get("identify") is True
-
-
 def update_card(
     folder: Path, name: str | None = None, score_files: Sequence[Path] = (), *, overwrite: bool = False
 ) -> Path:
@@ -95,7 +79,7 @@ def update_card(
     Raises:
         UserError: the adapter has no record of ours, or a file is no score.json.
     """
-    record, card = read_record(folder), folder / CARD
+    record, card = own_record(folder), folder / CARD
     new = [score_summary(file) for file in score_files]
     sets = Counter((score["set"], score.get("search")) for score in new)
     if twice := [name for (name, _), count in sets.items() if count > 1]:
@@ -123,7 +107,7 @@ def score_summary(file: Path) -> dict[str, Any]:
     data that the test set shares with training, and the WER of the other sentences; the number of speakers,
     if each was decoded with their adapter.
     """
-    from ia3_speech.scoring.record import GREEDY, SEARCHES, read_result
+    from ia3_speech.scoring.record import GREEDY, read_result
 
     result = read_result(file)
     score, change = result.record, (result.record.get("changes") or {}).get("wer") or {}
@@ -134,8 +118,7 @@ def score_summary(file: Path) -> dict[str, Any]:
     summary = {"set": name, "corpus": corpus} | {name: score.get(name) for name in names}
     summary["base_wer"] = change.get("baseline")
     if result.search != GREEDY:
-        search = SEARCHES[result.search].removeprefix(" + ")
-        summary |= {"search": search, "compared_with": result.baseline_label}
+        summary |= {"search": result.search_name, "compared_with": result.baseline_label}
     summary |= {name: change.get(name) for name in ("relative", "relative_ci")}
     if result.warnings:
         summary["warnings"] = result.warnings
@@ -182,17 +165,15 @@ def model_card(
         name: the adapter's name, or its id on the Hub; None: the title is made of its labels.
         peft: PEFT can load these files.
     """
-    gate, people = record.get("gate"), (record.get("training") or {}).get("people")
-    reveals = IDENTIFIES if may_identify(record) else GATE_REVEALS
+    gate = record.get("gate")
     parts = [
         f"# {markdown_text(name or card_title(record))}",
         introduction(counts, record),
         f"> **Data about a person.** {BIOMETRIC}" if is_biometric(record) else "",
-        f"> **Data about people.** {PEOPLE.format(people)}" if is_number(people) else "",
         fact_table(record, counts),
         f"## Scores\n\n{score_table(record)}{score_notes(record)}",
         f"## Use\n\n{usage_section(record, name, peft)}",
-        reveals.format(plural(gate.get("utterances", 0), "utterance")) if gate else "",
+        GATE_REVEALS.format(plural(gate.get("utterances", 0), "utterance")) if gate else "",
         GENERATED,
     ]
     front = card_data(record, name, peft).to_yaml()
@@ -205,9 +186,9 @@ def card_data(record: Mapping[str, Any], name: str | None, peft: bool) -> "Model
 
     labels, base_id = adapter_labels(record), hub_id(record.get("base"))
     model_type = (record.get("fingerprint") or {}).get("model_type")
-    tags = [other_method(record) or "ia3", LIBRARY] + ["peft"] * peft + [model_type] * bool(model_type)
+    tags = [other_method(record) or "ia3", LIBRARY, "peft" if peft else "", model_type or ""]
     tags += [f"{label}-adaptation" for label in ADAPTED_TO if labels.get(label)]
-    tags += ["biometric-data"] * is_biometric(record)
+    tags += ["biometric-data"] if is_biometric(record) else []
     language = re.match(r"[a-z]{2,3}\b", labels.get("language", "").lower())  # ISO 639: en of en-GB
     scores = [score for score in record.get("scores") or [] if score.get("wer") is not None]
     results = [result for score in scores if not score.get("search") for result in hub_results(score)]
@@ -216,7 +197,7 @@ def card_data(record: Mapping[str, Any], name: str | None, peft: bool) -> "Model
         base_model_relation="adapter",
         pipeline_tag=task_of(record),
         library_name=LIBRARY,
-        tags=tags,
+        tags=[tag for tag in tags if tag],
         language=[language[0]] if language else None,
         metrics=["wer", "cer"] if results else None,
         model_name=name or card_title(record),
@@ -316,16 +297,34 @@ def score_table(record: Mapping[str, Any]) -> str:
 
 
 def score_notes(record: Mapping[str, Any]) -> str:
-    """Warnings about the scores: training had no effect, or shares data with a test set."""
-    from ia3_speech.scoring.sentences import NOT_IMPROVED, score_sentences
+    """Warnings that training had no effect, or shares data with a test set, and what qualifies a score."""
+    from ia3_speech.scoring.sentences import NOT_IMPROVED
 
-    scores = record.get("scores") or []
-    warnings = [f"{score['set']}: {text}" for score in scores for text in score.get("warnings") or ()]
+    warnings, notes = [], []
     if (record.get("training") or {}).get("selected_epoch") == 0:
-        warnings.insert(0, NOT_IMPROVED)
-    lines = [f"**Warning.** {markdown_text(text)}" for text in warnings]
-    lines += [markdown_text(text) for score in scores for text in score_sentences(score)]
+        warnings.append(NOT_IMPROVED)
+    for score in record.get("scores") or []:
+        warnings += [f"{score['set']}: {text}" for text in score.get("warnings") or ()]
+        notes += score_qualifications(score)
+    lines = [f"**Warning.** {markdown_text(text)}" for text in warnings] + [*map(markdown_text, notes)]
     return "".join(f"\n\n> {line}." for line in dict.fromkeys(lines))
+
+
+def score_qualifications(score: Mapping[str, Any]) -> Iterator[str]:
+    """Sentences, without full stops, on what a score is of."""
+    name = score_name(score)
+    if score.get("search"):
+        yield f"{name}: a language model or hot words of the adapter's own are not published with it"
+    if speakers := score.get("pooled_speakers"):
+        yield (
+            f"{score['set']}: pooled over the adapters of {plural(speakers, 'speaker')}; each utterance is "
+            f"decoded by an adapter of its speaker that was not trained on it"
+        )
+    if unseen := score.get("unseen_sentences"):
+        compared = score.get("compared_with") or "the base alone"
+        base = f", {Rate(unseen['base_wer'])} % with {compared}" if unseen.get("base_wer") else ""
+        count = plural(unseen["utterances"], "utterance")
+        yield f"{name}: WER {Rate(unseen['wer'])} % on the {count} whose sentence is not in training{base}"
 
 
 def score_name(score: Mapping[str, Any]) -> str:
@@ -344,8 +343,8 @@ def usage_section(record: Mapping[str, Any], name: str | None, peft: bool) -> st
     quoted = json.dumps(adapter, ensure_ascii=False)
     known = base == "mini" or hub_id(record.get("base"))
     option, base = ("", base) if known else (" --base BASE", "BASE")
-    lines = ["`ADAPTER` is this folder, or the name that it is registered under.\n"] * (not name)
-    lines += ["`BASE` is the folder of the base.\n"] * (not known)
+    lines = [] if name else ["`ADAPTER` is this folder, or the name that it is registered under.\n"]
+    lines += [] if known else ["`BASE` is the folder of the base.\n"]
     if task_of(record) == TASK:
         lines += [f"```bash\nia3-speech transcribe --adapter {shlex.quote(adapter)}{option} audio.wav\n```\n"]
         if other_method(record):

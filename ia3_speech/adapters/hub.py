@@ -25,7 +25,6 @@ from ia3_speech.adapters.card import (
     base_name,
     card_of,
     is_biometric,
-    may_identify,
     set_name,
 )
 from ia3_speech.adapters.record import (
@@ -37,13 +36,12 @@ from ia3_speech.adapters.record import (
     PEFT_CONFIG,
     PEFT_WEIGHTS,
     is_number,
-    peft_base,
     read_json,
     read_record,
     read_summary,
     write_record,
 )
-from ia3_speech.errors import HubError, UserError
+from ia3_speech.common.errors import HubError, UserError
 
 # Entries of a training's record that are published beside its numbers; paths and utterances stay private
 PUBLIC = ("classes", "dataset", "precision", "precision_reason", "note")
@@ -122,11 +120,11 @@ def push(
 
 
 def copy_publishable(folder: Path, copies: Path, name: str, base: str | None = None) -> None:
-    """Copy the files of an adapter that may leave this machine, or enter it: no language model, no hot words,
-    nothing by which a person is recognised; from the record of its training only numbers and PUBLIC entries;
+    """Copy the files of an adapter that may leave this machine, or enter it: no language model, no hot words;
+    from the record of its training only numbers and PUBLIC entries;
     with the card of an adapter `name`. A second copy changes nothing. Raises AdapterError if the adapter is
     damaged."""
-    record = read_record(folder) if (folder / METADATA).exists() else {"base": peft_base(folder) or ""}
+    record = read_record(folder)
     local, training = record.get("base", ""), record.get("training", {})
     record |= {"base": base or (base_name(local) if local else "")}
     if "training" in record:
@@ -134,7 +132,7 @@ def copy_publishable(folder: Path, copies: Path, name: str, base: str | None = N
         record["training"] = {key: training[key] for key in training if key in numbers or key in PUBLIC}
         if data := training.get("data"):
             record["training"]["dataset"] = set_name(data)
-    is_voice_print = may_identify(record)  # the person agreed to its use here, not elsewhere
+    is_voice_print = (record.get("gate") or {}).get("identify")  # of version 0.2: it stays on its machine
     if is_voice_print:
         del record["gate"]
     for file in FILES:

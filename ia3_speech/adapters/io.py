@@ -11,7 +11,6 @@ Format: peft 0.21's IA3 tuner, `save_pretrained`. PEFT cannot express vectors on
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ia3_speech.adapters.card import update_card
+from ia3_speech.adapters.card import other_method, update_card
 from ia3_speech.adapters.record import (
     FILES,
     METADATA,
@@ -27,17 +26,18 @@ from ia3_speech.adapters.record import (
     PEFT_CONFIG,
     PEFT_WEIGHTS,
     Adapter,
-    Metadata,
     describe_base,
-    method_of,
-    read_metadata,
+    ia3_config,
+    is_ours,
+    new_record,
     same_base,
     write_record,
 )
 from ia3_speech.adapters.registry import REGISTRATION
+from ia3_speech.adapters.spec import Term
 from ia3_speech.adapters.weights import PEFT_PREFIX, read_weights
-from ia3_speech.atomic import remove_leftovers, replacing, unexpected_file
-from ia3_speech.errors import AdapterError
+from ia3_speech.common.atomic import remove_leftovers, replacing, unexpected_file
+from ia3_speech.common.errors import AdapterError
 from ia3_speech.model import ia3
 from ia3_speech.model.architectures import IA3Config, format_layers
 from ia3_speech.model.attach import is_attached, refuse_merged, trainable
@@ -83,14 +83,14 @@ def save_adapter(
     classes = {}
     if ia3.head_parameters(model) and not ia3.is_recogniser(model):
         classes["classes"] = [name for _, name in sorted(model.config.id2label.items())]
-    metadata = Metadata(
-        base=base.name if base else name_of_base(model),
-        fingerprint=base.fingerprint if base else fingerprint(model),
-        config=ia3.attachment(model).config.to_json(),
+    record = new_record(
+        base.name if base else name_of_base(model),
+        base.fingerprint if base else fingerprint(model),
+        ia3.attachment(model).config.to_json(),
         labels=dict(labels or {}),
         training=classes | dict(training or {}),
     )
-    return write_adapter(model, adapter_of(model, metadata), folder)
+    return write_adapter(model, adapter_of(model, record), folder)
 
 
 def name_of_base(model: nn.Module) -> str:
@@ -101,15 +101,15 @@ def name_of_base(model: nn.Module) -> str:
     return name and full_name(name)
 
 
-def adapter_of(model: nn.Module, metadata: Metadata | None = None) -> Adapter:
+def adapter_of(model: nn.Module, record: Mapping[str, Any] | None = None) -> Adapter:
     """A copy of the vectors and the head attached to `model`: fp32, on the CPU."""
     attached = ia3.vectors(model)
     return Adapter(
-        name=metadata.base if metadata else "",
+        name=record["base"] if record else "",
         config=ia3.attachment(model).config,
         vectors={vector.target: to_fp32(vector.l) for vector in attached.values()},
         head={name: to_fp32(p) for name, p in trainable(model) if name not in attached},
-        metadata=metadata,
+        record=record or {},
     )
 
 
@@ -124,7 +124,7 @@ def to_fp32(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def write_adapter(model: nn.Module, adapter: Adapter, folder: Path | str) -> Path:
-    """Write an adapter of `model`'s base, with its metadata. Raises AdapterError as `write_folder`, and if a
+    """Write an adapter of `model`'s base, with its record. Raises AdapterError as `write_folder`, and if a
     parameter is not finite."""
     from safetensors.torch import save_file
 
@@ -143,10 +143,12 @@ def write_adapter(model: nn.Module, adapter: Adapter, folder: Path | str) -> Pat
         else:
             save_file(adapter.tensors, new / OWN_WEIGHTS, {"format": "pt"})
 
-    return write_folder(folder, adapter.metadata, write_tensors)
+    return write_folder(folder, adapter.record, write_tensors)
 
 
-def write_folder(folder: Path | str, metadata: Metadata, write_tensors: Callable[[Path], None]) -> Path:
+def write_folder(
+    folder: Path | str, record: Mapping[str, Any], write_tensors: Callable[[Path], None]
+) -> Path:
     """Write an adapter's folder in one step: record, card, and the tensors, which `write_tensors` writes into
     the folder that it is given. Raises AdapterError if the folder holds files that are not an adapter's."""
     if other := unexpected_file(folder, lambda entry: entry.name in (*FILES, REGISTRATION)):
@@ -158,7 +160,7 @@ def write_folder(folder: Path | str, metadata: Metadata, write_tensors: Callable
         new.mkdir()
         write_tensors(new)
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        write_record(new, asdict(replace(metadata, created=now)))
+        write_record(new, {**record, "created": now})
         update_card(new, overwrite=True)  # PEFT writes a card too
     return Path(folder)
 
@@ -193,7 +195,7 @@ def top_level(names: Iterable[str]) -> list[str]:
 
 def peft_config(model: nn.Module, adapter: Adapter) -> dict[str, Any]:
     """adapter_config.json, with short module names for all layers, full names for a range of layers."""
-    modules = [target.module for target in adapter.vectors]
+    modules, base = [target.module for target in adapter.vectors], adapter.record["base"]
 
     def names(paths: list[str]) -> list[str]:
         short = {path.rpartition(".")[2] for path in paths}
@@ -204,7 +206,7 @@ def peft_config(model: nn.Module, adapter: Adapter) -> dict[str, Any]:
 
     return {
         "auto_mapping": {"base_model_class": type(model).__name__, "parent_library": type(model).__module__},
-        "base_model_name_or_path": MINI_NAME if adapter.metadata.base == "mini" else adapter.metadata.base,
+        "base_model_name_or_path": MINI_NAME if base == "mini" else base,
         "exclude_modules": None,
         "fan_in_fan_out": False,
         "feedforward_modules": names([target.module for target in adapter.vectors if target.side == "in"]),
@@ -222,20 +224,21 @@ def peft_config(model: nn.Module, adapter: Adapter) -> dict[str, Any]:
 # --- reading ------------------------------------------------------------------------------------------------
 
 
-def read_adapter(model: nn.Module, folder: Path) -> Adapter:
+def read_adapter(model: nn.Module, term: Term) -> Adapter:
     """An adapter of `model`'s base, from disk; the model may carry another adapter, and is not changed.
 
     Raises:
-        AdapterError: it is of another method than IA³; it belongs to another base (both are named); a tensor
-            is missing, left over, of the wrong shape, or not finite.
+        AdapterError: its record is damaged; it is of another method than IA³; it belongs to another base
+            (both are named); a tensor is missing, left over, of the wrong shape, or not finite.
     """
-    if (method := method_of(folder)) != "ia3":
+    term.refuse_damage()
+    folder = term.folder
+    if method := other_method(term.record):
         raise AdapterError(
             f"{folder}: its method is {method}; sums, banks, merging, and training from an adapter need IA³ "
             f"(transcribe and decode take it alone)"
         )
-    metadata = read_metadata(folder)
-    check_base(folder, metadata, fingerprint(model))
+    check_base(folder, term.record, fingerprint(model))
     tensors = {name.removeprefix(PEFT_PREFIX): t for name, t in read_weights(folder, "pt").items()}
     head_of_base = base_head(model)
     head = {key: t.float() for key, t in tensors.items() if key in head_of_base}
@@ -244,8 +247,8 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
         for key, tensor in tensors.items()
         if key not in head
     }
-    if metadata:
-        config = metadata.ia3_config
+    if is_ours(term.record):
+        config = ia3_config(term.record, folder)
         if differing := values.keys() ^ set(ia3.target_modules(model, config)):
             names = ", ".join(sorted(f"{t.module} ({t.placement})" for t in differing)[:5])
             raise AdapterError(f"{folder}: missing or left over beside its {METADATA}: {names}")
@@ -255,7 +258,7 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
         head = head_of_base | head if head else head  # PEFT may save a classifier without its projector
     for target in ia3.target_modules(model, config):  # PEFT may leave out modules: their vectors are 1
         values.setdefault(target, torch.ones(ia3.vector_size(model, target)))
-    adapter = Adapter(str(folder), config, values, head, metadata)
+    adapter = Adapter(str(folder), config, values, head, term.record)
     check_fit(model, adapter)
     return adapter
 
@@ -299,19 +302,19 @@ def target_of_tensor(model: nn.Module, key: str, tensor: torch.Tensor, folder: P
     )
 
 
-def check_base(adapter: Path | str, metadata: Metadata | None, base: dict[str, Any]) -> None:
+def check_base(adapter: Path | str, record: Mapping[str, Any], base: Mapping[str, Any]) -> None:
     """Raises AdapterError if the recorded fingerprint differs from the base's."""
-    if metadata is None:
+    if not is_ours(record):
         logger.warning("%s: written by another tool, so its base is checked by shapes alone", adapter)
         return
-    recorded = metadata.fingerprint
+    recorded, name = record.get("fingerprint", {}), record.get("base")
     if not same_base(recorded, base):
         is_classifier = "classes" in recorded and "classes" not in base
-        fix = f"load it with `base={metadata.base}`" if metadata.base else "load it with its base"
+        fix = f"load it with `base={name}`" if name else "load it with its base"
         raise AdapterError(
-            f"{adapter} was trained on another base, {metadata.base or 'unnamed'} "
+            f"{adapter} was trained on another base, {name or 'unnamed'} "
             f"({describe_base(recorded)}); this base is {describe_base(base)} "
-            f"({'ia3-speech classify takes it' if is_classifier else fix})"
+            f"({'egs/keywords/local/classify.py takes it' if is_classifier else fix})"
         )
     if recorded.get("dtype") != base.get("dtype"):
         logger.warning(

@@ -23,11 +23,10 @@ import torch
 from torch import nn
 
 from ia3_speech.adapters.io import base_head, check_finite, name_of_base, read_adapter, write_adapter
-from ia3_speech.adapters.record import Adapter, Metadata, read_metadata
+from ia3_speech.adapters.record import Adapter, is_ours, new_record
 from ia3_speech.adapters.spec import AdapterSpec, parse_sum
 from ia3_speech.adapters.weights import weights_sha256
-from ia3_speech.errors import AdapterError, BaseError
-from ia3_speech.formatting import plural
+from ia3_speech.common.errors import AdapterError, BaseError
 from ia3_speech.model.architectures import IA3Config, format_layers
 from ia3_speech.model.attach import check_liveness, detach, insert_vectors, trainable
 from ia3_speech.model.base import Base, load_base
@@ -35,8 +34,6 @@ from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.ia3 import layers_of, target_modules, vector_size
 
 logger = logging.getLogger(__name__)
-
-MIN_PEOPLE = 3  # of a common adapter
 
 Head = Mapping[str, torch.Tensor]  # a head's parameters by their names
 
@@ -105,7 +102,7 @@ def base_of(
 def read_sum(model: nn.Module, spec: AdapterSpec) -> Adapter:
     """The sum of the terms, adapters of `model`'s base; a single term of weight 1 is its adapter unchanged.
     Raises AdapterError as `read_adapter` and `combine`."""
-    adapters = [read_adapter(model, term.folder) for term in spec.terms]
+    adapters = [read_adapter(model, term) for term in spec.terms]
     if spec.is_single:
         return adapters[0]
     records = [{"name": t.name, "weight": t.weight, "sha256": weights_sha256(t.folder)} for t in spec.terms]
@@ -113,27 +110,16 @@ def read_sum(model: nn.Module, spec: AdapterSpec) -> Adapter:
     return combine(model, adapters, [term.weight for term in spec.terms], name=str(spec), training=training)
 
 
-def save_sum(
-    spec: AdapterSpec, folder: Path, *, base: str | Path | None = None, consent: bool = False
-) -> Adapter:
+def save_sum(spec: AdapterSpec, folder: Path, *, base: str | Path | None = None) -> Adapter:
     """Write the sum of the terms as an adapter's folder; returns the adapter. Raises as `base_of`,
-    `read_sum`; with `consent` also AdapterError for fewer than MIN_PEOPLE speakers, who agreed to an adapter
-    that is no single person's."""
+    `read_sum`."""
     model = base_of(spec, base).model
     adapter = read_sum(model, spec)
-    if adapter.metadata is None:  # a single term, which another tool wrote
-        adapter = replace(adapter, metadata=combine_metadata(model, [adapter], adapter.config, {}))
-    if consent:
-        people = {*adapter.metadata.labels.pop("speaker", "").split("+")} - {""}
-        if len(people) < MIN_PEOPLE:
-            raise AdapterError(
-                f"{spec}: is of {plural(len(people), 'speaker')}; a common adapter needs {MIN_PEOPLE}, since "
-                f"each of two could compute the other's (`consent`)"
-            )
-        records = [record.training for term in spec.terms if (record := read_metadata(term.folder))]
-        learnt = {key: [*{v for r in records for v in r.get(key, ())}] for key in ("trained_on", "audio")}
-        adapter.metadata.training = {"people": len(people)} | learnt  # no names
-    write_adapter(model, adapter, folder)
+    if not is_ours(adapter.record):  # a single term, which another tool wrote
+        adapter = replace(adapter, record=combine_records(model, [adapter], adapter.config, {}))
+    measured = ("gate", "confidence")  # of the files beside a single term
+    record = {name: entry for name, entry in adapter.record.items() if name not in measured}
+    write_adapter(model, replace(adapter, record=record), folder)
     return adapter
 
 
@@ -176,7 +162,7 @@ def combine(
         config=config,
         vectors=vectors,
         head=sum_heads(heads, base_head(model)) if config.train_head else {},
-        metadata=combine_metadata(model, adapters, config, training or {}),
+        record=combine_records(model, adapters, config, training or {}),
     )
     check_finite(total.tensors, f"{name} (take smaller weights):")
     return total
@@ -184,7 +170,7 @@ def combine(
 
 def class_names(adapter: Adapter) -> list[str] | None:
     """The classes of a classifier's adapter; None if its record does not name them."""
-    return adapter.metadata and adapter.metadata.fingerprint.get("class_names")
+    return adapter.record.get("fingerprint", {}).get("class_names")
 
 
 def weighted_sum(
@@ -214,19 +200,20 @@ def sum_heads(heads: Sequence[tuple[Head, float]], base: Head) -> dict[str, torc
 # --- labels -------------------------------------------------------------------------------------------------
 
 
-def combine_metadata(
+def combine_records(
     model: nn.Module, adapters: Sequence[Adapter], config: IA3Config, training: dict[str, Any]
-) -> Metadata:
-    """Metadata of a sum: the base, the labels that all adapters share, and all speakers, since a sum that
+) -> dict[str, Any]:
+    """The record of a sum: the base, the labels that all adapters share, and all speakers, since a sum that
     contains a person's adapter is data about that person."""
-    known = [adapter.metadata for adapter in adapters if adapter.metadata]
-    first = known[0].labels if len(known) == len(adapters) else {}
-    labels = {key: label for key, label in first.items() if all(m.labels.get(key) == label for m in known)}
-    return Metadata(
-        base=known[0].base if known else name_of_base(model),
-        fingerprint=known[0].fingerprint if known else fingerprint(model),
-        config=config.to_json(),
-        labels=labels | join_speakers([metadata.labels for metadata in known]),
+    known = [adapter.record for adapter in adapters if is_ours(adapter.record)]
+    labels = [record.get("labels", {}) for record in known]
+    first = labels[0] if len(known) == len(adapters) else {}
+    shared = {key: label for key, label in first.items() if all(each.get(key) == label for each in labels)}
+    return new_record(
+        known[0].get("base", "") if known else name_of_base(model),
+        known[0]["fingerprint"] if known else fingerprint(model),
+        config.to_json(),
+        labels=shared | join_speakers(labels),
         training=training,
     )
 
@@ -244,8 +231,7 @@ def labels_of_trained(
     """`labels` of a trained adapter, and the speakers of the adapter that training started from (a name, a
     folder, a sum). `speakers` are those of the training data: a single one is a label too, since the adapter
     is that person's. Raises UnknownAdapter."""
-    folders = parse_sum(init_adapter).folders if init_adapter else []
-    records = [*map(read_metadata, folders)]
+    terms = parse_sum(init_adapter).terms if init_adapter else ()
     if len(only := {*speakers}) == 1:
         labels = {"speaker": only.pop()} | labels
-    return labels | join_speakers([*(metadata.labels for metadata in records if metadata), labels])
+    return labels | join_speakers([*(term.record.get("labels", {}) for term in terms), labels])

@@ -28,8 +28,8 @@ from ia3_speech.adapters.card import base_name
 from ia3_speech.adapters.load import attach_adapter, base_of, read_sum
 from ia3_speech.adapters.record import CARD, describe_base
 from ia3_speech.adapters.spec import AdapterSpec, short_name
-from ia3_speech.atomic import replacing, unexpected_file
-from ia3_speech.errors import AdapterError
+from ia3_speech.common.atomic import replacing, unexpected_file
+from ia3_speech.common.errors import AdapterError
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import detach, insert_vectors, is_attached, is_merged, trainable
 from ia3_speech.model.base import DTYPES, Base, quiet_transformers
@@ -120,7 +120,7 @@ def scaled_parameters(model: nn.Module) -> dict[str, torch.Tensor]:
     for vector in vectors(model).values():
         by_module.setdefault(vector.target.module, []).append(vector)
     products = {}
-    for path, of_module in by_module.items():
+    for path, module_vectors in by_module.items():
         module = model.get_submodule(path)
         weight, bias = (module._parameters.get(name) for name in ("weight", "bias"))
         if weight is None or not weight.is_floating_point() or bias is not getattr(module, "bias", None):
@@ -128,10 +128,10 @@ def scaled_parameters(model: nn.Module) -> dict[str, torch.Tensor]:
                 f"{path}: a {type(module).__name__} without an ordinary weight can't be merged into "
                 f"(quantised or parametrised: merge on the base in float32)"
             )
-        products[f"{path}.weight"] = scaled(f"{path}.weight", weight, of_module)
-        of_output = [vector for vector in of_module if vector.target.side == "out"]
-        if bias is not None and of_output:  # a vector of the input leaves the bias alone
-            products[f"{path}.bias"] = scaled(f"{path}.bias", bias, of_output)
+        products[f"{path}.weight"] = scaled(f"{path}.weight", weight, module_vectors)
+        output_vectors = [vector for vector in module_vectors if vector.target.side == "out"]
+        if bias is not None and output_vectors:  # a vector of the input leaves the bias alone
+            products[f"{path}.bias"] = scaled(f"{path}.bias", bias, output_vectors)
     return products
 
 
@@ -168,7 +168,7 @@ def export_terms(
     adapter = read_sum(loaded.model, spec)
     attach_adapter(loaded.model, adapter)
     merge(loaded.model).to(DTYPES[dtype])  # in this order each weight is rounded once
-    labels = adapter.metadata.labels if adapter.metadata else {}
+    labels = adapter.record.get("labels", {})
     # Short names, since a card must hold no path of this machine.
     published = AdapterSpec(tuple(replace(term, name=short_name(term)) for term in spec.terms))
     write_checkpoint(loaded, out, adapter=str(published), labels=labels)

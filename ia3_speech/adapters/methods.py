@@ -6,16 +6,16 @@
 
 In: a base, and the method's entry in the adapter's record. Out: the base with the parameters in it, and their
 folder: PEFT's files, if PEFT has the method; else `ia3_speech.safetensors`, the parameters by their names in
-the model (for `full` nearly all parameters); and the record and the card.
+the model; and the record and the card.
 
 To add a method, write a function (model, config, options) → the parameters that train, and a line of METHODS.
-A user's function is FILE.py:NAME on the command line; an adapter's record never names it. IA³ itself is
-`model.attach`; sums, banks and merging work only with IA³, and refuse other methods by name.
+A user's function is FILE.py:NAME on the command line; an adapter's record never names its file. Methods for
+comparison are in egs/compare_methods/local/methods.py. IA³ itself is `model.attach`; sums, banks and merging
+work only with IA³, and refuse other methods by name.
 
 The papers are named in ia3_speech/conf/METHOD.yaml.
 """
 
-import copy
 import importlib.util
 import logging
 import warnings
@@ -29,15 +29,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from ia3_speech.adapters.card import other_method
 from ia3_speech.adapters.io import MINI_NAME, check_base, check_finite, save_adapter, to_fp32, write_folder
 from ia3_speech.adapters.load import attach_adapter, read_sum
-from ia3_speech.adapters.record import OWN_WEIGHTS, PEFT_CONFIG, Metadata, method_of, read_json, read_metadata
+from ia3_speech.adapters.record import OWN_WEIGHTS, PEFT_CONFIG, is_ours, new_record, read_json
 from ia3_speech.adapters.spec import AdapterSpec
 from ia3_speech.adapters.weights import read_weights, weights_file
-from ia3_speech.cli import pip_install
-from ia3_speech.errors import AdapterError
+from ia3_speech.common.cli import pip_install
+from ia3_speech.common.errors import AdapterError
 from ia3_speech.model.architectures import IA3Config
-from ia3_speech.model.attach import freeze, probe_input, without_effect
+from ia3_speech.model.attach import freeze, without_effect
 from ia3_speech.model.base import Base
 from ia3_speech.model.ia3 import architecture_of, attachment, layers_of, path_in, target_modules
 
@@ -66,7 +67,7 @@ def insert(model: nn.Module, config: Config, seed: int = 0) -> Inserted:
     name, before = config["method"], {id(parameter) for parameter in model.parameters()}
     method, where = METHODS.get(name.partition(":")[0]), f"{name} on {type(model).__name__}"
     if method is None:
-        hint = "for your own method give `method=FILE.py:NAME`"
+        hint = "of your own file, or of egs/compare_methods/local/methods.py, give `method=FILE.py:NAME`"
         raise AdapterError(f"no method {name} (there are ia3, {', '.join(METHODS)}:FILE; {hint})")
     freeze(model)
     for module in model.modules():
@@ -107,7 +108,7 @@ def insert_peft(model: nn.Module, config: Config, **options: Any) -> Parameters:
     with warnings.catch_warnings(action="ignore"):  # of layer norms, which it supports; of the base's name
         settings = peft.PeftConfig.from_peft_type(**{**options, "inference_mode": False})
         if settings.is_prompt_learning:
-            raise ValueError("it needs a language model (take `method=prompt`)")
+            raise ValueError("it needs a language model")
         wrapper = peft.get_peft_model(model, settings)
     attachment(model).peft = wrapper
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -139,83 +140,11 @@ def is_chosen(model: nn.Module, config: Config, name: str) -> bool:
     return config["layers"] == "all" and not name.startswith(tuple(f"{path_in(model, p)}." for p in paths))
 
 
-def unfreeze(model: nn.Module, config: Config, *, prefix: str = "", suffix: str = "") -> Parameters:
-    """The base's parameters by their names, without the embedding of masked frames, which recognition never
-    uses."""
-    named = {n: p for n, p in model.named_parameters() if not n.endswith("masked_spec_embed")}
-    return {
-        name: parameter.requires_grad_(True)
-        for name, parameter in named.items()
-        if name.startswith(prefix) and name.endswith(suffix) and is_chosen(model, config, name)
-    }
-
-
-def insert_bottleneck(model: nn.Module, config: Config, adapter_attn_dim: int = 64) -> Parameters:
-    """transformers' bottleneck adapters above each layer's feed-forward network. Their last projection starts
-    at zero, so the model starts as the base."""
-    from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2AttnAdapterLayer
-
-    settings = copy.copy(model.config)
-    settings.adapter_attn_dim = adapter_attn_dim
-    path, layers = layers_of(model)
-    for number, layer in enumerate(layers):
-        if getattr(layer, "adapter_layer", layer) is not None:
-            raise ValueError("its layers take no adapter (Wav2Vec2's, HuBERT's and UniSpeech's do, with "
-                             "do_stable_layer_norm)")  # fmt: skip
-        if is_chosen(model, config, f"{path}.{number}."):
-            layer.adapter_layer = Wav2Vec2AttnAdapterLayer(settings).to(model.device, model.dtype)
-            nn.init.zeros_(layer.adapter_layer.linear_2.weight)
-            nn.init.zeros_(layer.adapter_layer.linear_2.bias)
-    return {name: p for name, p in model.named_parameters() if p.requires_grad}
-
-
-def insert_prompt(model: nn.Module, config: Config, frames: int = 16) -> Parameters:
-    """Learned frames before the encoder's input, whose output is dropped. They start at the input's mean:
-    zeros are far from any input of the mini base, which contains a constant that counts positions."""
-    architecture = architecture_of(model)
-    if architecture.kind != "ctc" or not architecture.layers.startswith("{body}.encoder."):
-        raise ValueError("its encoder takes no frames, so no prompt can precede them")
-    path = layers_of(model)[0].rpartition(".")[0]
-    encoder = model.get_submodule(path)
-    inputs: list[torch.Tensor] = []
-    hook = encoder.register_forward_pre_hook(lambda _encoder, args: inputs.append(args[0]))
-    with torch.no_grad():
-        model(**probe_input(model))
-    hook.remove()
-    noise = torch.randn(frames, model.config.hidden_size).to(inputs[0])
-    start = inputs[0].mean((0, 1)) + model.config.initializer_range * noise
-    encoder.register_parameter("prompt", nn.Parameter(start))
-    encoder.register_forward_pre_hook(put_prompt_before, with_kwargs=True)
-    encoder.register_forward_hook(drop_prompt)
-    attachment(model).prompt_frames = frames
-    return {f"{path}.prompt": encoder.prompt}
-
-
-def put_prompt_before(encoder: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    """A hook: hidden states (batch, frames, channels) and mask (batch, frames), after the prompt's frames."""
-    hidden, *others = args
-    if (mask := kwargs.get("attention_mask")) is not None:
-        visible = mask.new_ones(len(mask), len(encoder.prompt))
-        kwargs = kwargs | {"attention_mask": torch.cat([visible, mask], 1)}
-    prompt = encoder.prompt.to(hidden.dtype).expand(len(hidden), -1, -1)
-    return (torch.cat([prompt, hidden], 1), *others), kwargs
-
-
-def drop_prompt(encoder: nn.Module, _args: tuple, output: Any) -> Any:
-    output.last_hidden_state = output.last_hidden_state[:, len(encoder.prompt) :]
-    return output
-
-
 METHODS: dict[str, Callable[..., Parameters]] = {
     "lora": partial(insert_peft, peft_type="LORA"),
     "dora": partial(insert_peft, peft_type="LORA", use_dora=True),
     "vera": partial(insert_peft, peft_type="VERA"),
     "ln_tuning": insert_ln_tuning,
-    "bitfit": partial(unfreeze, suffix="bias"),
-    "head": lambda model, config: unfreeze(model, config, prefix=f"{architecture_of(model).head}."),
-    "full": unfreeze,
-    "bottleneck": insert_bottleneck,
-    "prompt": insert_prompt,
     "peft": insert_peft,
 }
 
@@ -261,8 +190,9 @@ def save_method(base: Base, folder: Path, labels: dict[str, str], training: dict
 
     if inserted:
         check_finite(inserted.parameters, "not saved:")
-        metadata = Metadata(base.name, base.fingerprint, inserted.config, dict(labels), training)
-        write_folder(folder, metadata, write_tensors)
+        more = {"labels": dict(labels), "training": training}
+        record = new_record(base.name, base.fingerprint, inserted.config, **more)
+        write_folder(folder, record, write_tensors)
     else:
         save_adapter(base.model, folder, base=base, labels=labels, training=training)
     return weights_file(folder).stat().st_size
@@ -276,16 +206,16 @@ def load_any(base: Base, spec: AdapterSpec) -> None:
         AdapterError: it belongs to another base; a tensor is missing, left over, of the wrong shape or not
             finite; its method can't be used here; or a sum contains an adapter of another method.
     """
-    folder, model = spec.terms[0].folder, base.model
-    method = method_of(folder)
-    if method == "ia3" or not spec.is_single:
+    term, model = spec.terms[0], base.model
+    method = other_method(term.record)
+    if method is None or not spec.is_single:
         attach_adapter(model, read_sum(model, spec))
         return
-    metadata, tensors = read_metadata(folder), read_weights(folder, "pt")
-    check_base(folder, metadata, base.fingerprint)
-    config = {"method": f"peft:{method}", "layers": "all", "options": {}} | (
-        metadata.config if metadata else {}
-    )
+    folder, tensors = term.folder, read_weights(term.folder, "pt")
+    check_base(folder, term.record, base.fingerprint)
+    config = {"method": f"peft:{method}", "layers": "all", "options": {}}
+    if is_ours(term.record):
+        config |= term.record["config"]
     if (folder / PEFT_CONFIG).exists():
         options = read_json(folder / PEFT_CONFIG)
         if unknown := unknown_options(options):

@@ -6,20 +6,21 @@
     gate.safetensors                                    perhaps: statistics of its speech (see `routing`)
     guard.json                                          perhaps: when its text is better than the base's
 
-In: an adapter's folder, ours or PEFT's. Out: its record: for loading (`read_metadata`), as JSON for changes
-(`read_record`), or for lists, empty if it can't be read (`read_summary`).
+In: an adapter's folder, ours or PEFT's. Out: its record as JSON values, which a `spec.Term` carries, so that
+nothing below reads it again.
 """
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Required, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
 import ia3_speech
-from ia3_speech.atomic import write_json
-from ia3_speech.errors import AdapterError
+from ia3_speech.common.atomic import write_json
+from ia3_speech.common.errors import AdapterError
 from ia3_speech.model.architectures import IA3Config
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ SCHEMA = 1  # of ia3_speech.json
 METADATA, OWN_WEIGHTS = "ia3_speech.json", "ia3_speech.safetensors"
 PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 CARD, GATE, GUARD = "README.md", "gate.safetensors", "guard.json"
-PEOPLE = "people.safetensors"  # in a base's folder: how people's voices differ (see `routing.people`)
 FILES = (METADATA, OWN_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS, CARD, GATE, GUARD)  # all files of an adapter
 STORED_LM, STORED_LM_WEIGHTS, STORED_HOTWORDS = "lm.arpa.gz", "lm.json", "hotwords.txt"
 SEARCH_FILES = (STORED_LM, STORED_LM_WEIGHTS, STORED_HOTWORDS)  # of its search, registered beside it
@@ -62,7 +62,6 @@ class Training(TypedDict, total=False):
     data: str | None  # the data directory; `dataset`: its name, of an adapter from another machine
     dataset: str
     trained_on: list[str]  # utterances
-    audio: list[str]  # digests of their audio
     corrections: dict[str, int]  # utterance → CRC-32 of its text
     classes: list[str]
 
@@ -96,7 +95,6 @@ class Confidence(TypedDict):
 
 class Gate(TypedDict, total=False):
     utterances: int
-    identify: bool  # whether `auto` may recognise the person by their voice
 
 
 class Record(TypedDict, total=False):
@@ -142,29 +140,6 @@ def wrong_entry(value: Any, kind: Any, name: str = "") -> str | None:
 
 
 @dataclass
-class Metadata:
-    """The contents of `ia3_speech.json`: an adapter's description, without its tensors."""
-
-    base: str  # its name: mini, a folder's full path, a hub id; "" if unknown
-    fingerprint: dict[str, Any]  # see `model.fingerprint.fingerprint`
-    # Placements, layers, train_head; for another method than IA³ its name and options
-    config: dict[str, Any]
-    labels: dict[str, str] = field(default_factory=dict)  # speaker, accent, domain, language, …
-    # The trainer's record: data, seed, epochs, seconds, dev WER, …
-    training: dict[str, Any] = field(default_factory=dict)
-    # One entry a test set, see `card.score_summary`; rates as fractions
-    scores: list[dict[str, Any]] = field(default_factory=list)
-    version: str = ia3_speech.__version__  # of the ia3-speech that wrote the file
-    created: str = ""  # the time of writing, in UTC: 2026-01-31T12:00:00Z
-    schema: int = SCHEMA  # of the file
-
-    @property
-    def ia3_config(self) -> IA3Config:
-        """The recorded placements, layers and train_head."""
-        return IA3Config(**(self.config | {"placements": tuple(self.config["placements"])}))
-
-
-@dataclass
 class Adapter:
     """An adapter in memory, not attached to a model."""
 
@@ -173,8 +148,8 @@ class Adapter:
     vectors: "dict[TargetModule, torch.Tensor]"  # target module → l, (d,), fp32
     # The trained head's parameters by their names in the model (`lm_head.weight`), if a head was trained
     head: "dict[str, torch.Tensor]" = field(default_factory=dict)
-    # None: another tool wrote the adapter
-    metadata: Metadata | None = None
+    # As in `ia3_speech.json`; without `is_ours` if another tool wrote the adapter
+    record: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def tensors(self) -> "dict[str, torch.Tensor]":
@@ -199,51 +174,77 @@ def read_json(file: Path, kind: Any = dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-def read_metadata(folder: Path | str) -> Metadata | None:
-    """The record of an adapter, or None if another tool wrote it. Raises AdapterError if it can't be read, is
-    of another schema, or lacks an entry that loading needs."""
-    file = Path(folder) / METADATA
+def read_record(folder: Path) -> dict[str, Any]:
+    """The contents of `ia3_speech.json`; of an adapter that another tool wrote, the base and the method by
+    PEFT's configuration. Raises AdapterError if the file is damaged, missing or of a newer schema."""
+    file = folder / METADATA
     if not file.exists():
-        return None
-    record = read_record(Path(folder))
+        return peft_record(folder)
+    record = read_json(file, Record)
     if record.get("schema") != SCHEMA:
         raise AdapterError(
             f'{file}: "schema" is not {SCHEMA} (a newer ia3-speech may have written it: upgrade)'
         )
-    try:
-        metadata = Metadata(**{f.name: record[f.name] for f in fields(Metadata) if f.name in record})
-        _ = "method" in metadata.config or metadata.ia3_config  # raises where it is damaged
-    except (AttributeError, KeyError, TypeError) as error:
-        raise AdapterError(f"{file}: {error} {DAMAGED}") from error
-    return metadata
+    return record
 
 
-def method_of(folder: Path) -> str:
-    """The method of an adapter, by our record or PEFT's: ia3, lora, …; AdapterError if it is damaged."""
-    if metadata := read_metadata(folder):
-        return str(metadata.config.get("method", "ia3"))
-    return str(read_json(folder / PEFT_CONFIG).get("peft_type", "ia3")).lower()
+def peft_record(folder: Path) -> dict[str, Any]:
+    """The entries of a record that PEFT's configuration holds. `mini` is the base also if a hint follows the
+    name (`io.MINI_NAME`)."""
+    config = read_json(folder / PEFT_CONFIG)
+    base, method = config.get("base_model_name_or_path"), str(config.get("peft_type", "ia3")).lower()
+    record: dict[str, Any] = {}
+    if isinstance(base, str):
+        record["base"] = "mini" if base.startswith("mini (") else base
+    return record | ({"config": {"method": method}} if method != "ia3" else {})
 
 
-def read_record(folder: Path) -> dict[str, Any]:
-    """The contents of `ia3_speech.json`. Raises AdapterError if it is missing or damaged."""
-    file = folder / METADATA
-    if not file.exists():
+def read_summary(folder: Path) -> dict[str, Any]:
+    """`read_record` for lists: empty if the record can't be read. Loading such an adapter is an error."""
+    with suppress(AdapterError):
+        return read_record(folder)
+    return {}
+
+
+def is_ours(record: Mapping[str, Any]) -> bool:
+    """Whether ia3-speech wrote a record, and not another tool."""
+    return "schema" in record
+
+
+def own_record(folder: Path) -> dict[str, Any]:
+    """`read_record` for changes. Raises AdapterError also if another tool wrote the adapter."""
+    if not is_ours(record := read_record(folder)):
         raise AdapterError(
             f"{folder}: has no {METADATA}, so another tool wrote it (load it with load_adapter, and write it "
             f"with save_adapter)"
         )
-    return read_json(file, Record)
+    return record
 
 
-def read_summary(folder: Path) -> dict[str, Any]:
-    """An adapter's `ia3_speech.json`, else the base in PEFT's configuration; empty if neither can be read:
-    such an adapter can be listed, and loading it is an error."""
-    with suppress(AdapterError):
-        return read_record(folder)
-    with suppress(AdapterError):
-        return {"base": peft_base(folder)}
-    return {}
+def new_record(
+    base: str, fingerprint: Mapping[str, Any], config: Mapping[str, Any], **more: Any
+) -> dict[str, Any]:
+    """The record of a new adapter.
+
+    Args:
+        base: its name: mini, a folder's full path, a Hub id; "" if unknown.
+        fingerprint: as `model.fingerprint.fingerprint`.
+        config: placements, layers, train_head; of another method than IA³ its name and options.
+        more: labels (speaker, accent, domain, language, …) and training (data, seed, epochs, dev WER, …).
+    """
+    record = {"base": base, "fingerprint": fingerprint, "config": config}
+    record |= {"labels": {}, "training": {}, "scores": []} | more
+    return record | {"version": ia3_speech.__version__, "created": "", "schema": SCHEMA}
+
+
+def ia3_config(record: Mapping[str, Any], folder: Path) -> IA3Config:
+    """The placements, layers and train_head in the record of the adapter in `folder`. Raises AdapterError if
+    they are damaged."""
+    try:
+        config = record["config"]
+        return IA3Config(**(config | {"placements": tuple(config["placements"])}))
+    except (KeyError, TypeError) as error:
+        raise AdapterError(f"{folder / METADATA}: {error} {DAMAGED}") from error
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
@@ -251,21 +252,6 @@ def write_record(folder: Path, record: dict[str, Any]) -> None:
 
 
 # --- the base -----------------------------------------------------------------------------------------------
-
-
-def recorded_base(folder: Path) -> str | None:
-    """The base that an adapter was trained on, from our record or PEFT's; None if neither names a base."""
-    if metadata := read_metadata(folder):
-        return metadata.base or None
-    return peft_base(folder)
-
-
-def peft_base(folder: Path) -> str | None:
-    """The base that PEFT's configuration names; `mini` also if a hint follows the name (`io.MINI_NAME`)."""
-    name = read_json(folder / PEFT_CONFIG).get("base_model_name_or_path")
-    if not isinstance(name, str):
-        return None
-    return "mini" if name.startswith("mini (") else name
 
 
 def same_base(recorded: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -27,9 +27,9 @@ from typing import Any
 from ia3_speech.adapters.card import is_biometric
 from ia3_speech.adapters.record import METADATA, PEFT_CONFIG, PLACED, SEARCH_FILES, read_json, read_summary
 from ia3_speech.adapters.weights import read_weights, tensor_files, weights_sha256
-from ia3_speech.atomic import remove_leftovers, replacing, write_json
-from ia3_speech.errors import BadName, NameTaken, UnknownAdapter, UserError
-from ia3_speech.formatting import shorten
+from ia3_speech.common.atomic import remove_leftovers, replacing, write_json
+from ia3_speech.common.errors import BadName, NameTaken, UnknownAdapter, UserError
+from ia3_speech.common.formatting import shorten
 
 HOME = "IA3_SPEECH_HOME"
 REGISTRATION = "store.json"  # where an adapter came from, beside its files
@@ -37,7 +37,7 @@ REGISTRATION = "store.json"  # where an adapter came from, beside its files
 MAX_NAME = 64  # characters, and at most 192 bytes: with a prefix and a suffix a file system allows 255
 VERSION = re.compile(r"(@\d{1,6})+$")  # the end of an earlier adapter's name
 FORBIDDEN = '/\\:,*?"<>|'  # separators of folders and of names, and characters that Windows refuses
-RESERVED = ("auto", "auto-sum", "mini", "nearest", "none")  # words that mean something else
+RESERVED = ("auto", "mini", "none")  # words that mean something else
 MAX_NEAREST = 3  # names that an error proposes
 MAX_LISTED = 20  # names that an error lists
 
@@ -116,7 +116,7 @@ def resolve_adapter(name_or_path: str | Path) -> Path:
         if folder := experiments().get(name):
             return folder
     from ia3_speech.adapters.hub import fetch, is_repo_id  # names are rarely the Hub's
-    from ia3_speech.errors import HubError
+    from ia3_speech.common.errors import HubError
 
     if is_repo_id(text):
         try:

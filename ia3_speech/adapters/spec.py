@@ -11,21 +11,23 @@ a `+` or `:` in it. There is no `-` operator, because names have hyphens.
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from math import isfinite
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.card import is_biometric, may_identify
-from ia3_speech.adapters.record import read_summary, recorded_base
+from ia3_speech.adapters.card import is_biometric
+from ia3_speech.adapters.record import METADATA, PEFT_CONFIG, read_record
 from ia3_speech.adapters.weights import tensor_files
-from ia3_speech.errors import AdapterError, UnknownAdapter, UserError
+from ia3_speech.common.errors import AdapterError, UnknownAdapter, UserError
 
-AUTO, AUTO_SUM = "auto", "auto-sum"
+AUTO = "auto"
 CHANNEL = re.compile(r"\s*(left|right|\d+)\s*=(.*)", re.DOTALL)  # with its adapter
+MAX_RECORDS = 4_000  # in memory, so that a list of adapters reads none again
 HINT = "write NAME or NAME:WEIGHT between the plus signs, such as accent:0.7+medical:0.5"
 
 Value = TypeVar("Value")
@@ -38,10 +40,18 @@ class Term:
     name: str  # the adapter's name, path or id, as the user wrote it
     folder: Path
     weight: float = 1.0  # finite; 0 is the base, 1 the adapter
-    stamp: tuple[int, ...] = ()  # of the file with its tensors, different after each change; see `stamp_of`
+    stamp: tuple[int, ...] = ()  # of its tensors and its record, different after each change; see `stamp_of`
+    # As `record.read_record`; empty if it is damaged, and `fault` is then the message
+    record: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    fault: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return self.name if self.weight == 1 else f"{self.name}:{repr(self.weight).removesuffix('.0')}"
+
+    def refuse_damage(self) -> None:
+        """Raises AdapterError if the record could not be read."""
+        if self.fault:
+            raise AdapterError(self.fault)
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,7 @@ class AdapterSpec:
     base alone."""
 
     terms: tuple[Term, ...] = ()  # of the sum; of a choice, the adapters to choose from
-    choice: Literal["auto", "auto-sum"] | None = None  # a gate chooses one term, or weights, by the audio
+    choice: Literal["auto"] | None = None  # a gate chooses one term by the audio
     all_registered: bool = False  # the choice is among all registered adapters, not among named ones
     channels: tuple[tuple[str, "AdapterSpec"], ...] = ()
     # Use the base's text where it is surer (`routing.guard`). None: if the adapter has a rule, guard.json
@@ -70,31 +80,54 @@ class AdapterSpec:
         return len(self.terms) == 1 and self.terms[0].weight == 1 and not self.choice
 
     @property
+    def all_terms(self) -> list[Term]:
+        """The terms, including those of the channels."""
+        return [term for spec in (self, *(spec for _, spec in self.channels)) for term in spec.terms]
+
+    @property
     def folders(self) -> list[Path]:
         """The folders of all adapters, including the channels' adapters."""
-        return [term.folder for spec in (self, *(spec for _, spec in self.channels)) for term in spec.terms]
+        return [term.folder for term in self.all_terms]
 
     def base(self, base: str | Path | None = None) -> str:
         """The name of the base that these adapters need: `base` if it is given, else the first base that an
-        adapter records, else mini. `auto` may find adapters of other bases, so their records don't count."""
-        folders = [] if self.all_registered else self.folders
-        return str(base or next(filter(None, map(recorded_base, folders)), "mini"))
+        adapter records, else mini. `auto` may find adapters of other bases, so their records don't count.
+        Raises AdapterError if a record is damaged."""
+        if base or self.all_registered:
+            return str(base or "mini")
+        for term in self.all_terms:
+            term.refuse_damage()
+        return next(filter(None, (term.record.get("base") for term in self.all_terms)), "mini")
 
 
 BASE_ALONE = AdapterSpec()
 
 
 def stamp_of(folder: Path) -> tuple[int, ...]:
-    """Modification time, size and inode of the file with an adapter's tensors; empty if there is none."""
-    with suppress(OSError, IndexError):
-        status = tensor_files(folder)[0].stat()
-        return status.st_mtime_ns, status.st_size, status.st_ino
+    """Modification time, size and inode of the file with an adapter's tensors, then of its record; empty if
+    it has no tensors."""
+    files = tensor_files(folder)[:1]
+    files += [file for name in (METADATA, PEFT_CONFIG) if files and (file := folder / name).is_file()][:1]
+    with suppress(OSError):
+        statuses = [file.stat() for file in files]
+        return tuple(n for status in statuses for n in (status.st_mtime_ns, status.st_size, status.st_ino))
     return ()
 
 
 def term_at(name: str, folder: Path) -> Term:
     """A term with the adapter's current state on disk."""
-    return Term(name, folder, stamp=stamp_of(folder))
+    stamp = stamp_of(folder)
+    record, fault = read_stamped(folder, stamp)
+    return Term(name, folder, stamp=stamp, record=record, fault=fault)
+
+
+@lru_cache(MAX_RECORDS)
+def read_stamped(folder: Path, _stamp: tuple[int, ...]) -> tuple[Mapping[str, Any], str]:
+    """The record of an adapter whose files have this stamp, and its fault, as a term has them."""
+    try:
+        return read_record(folder), ""
+    except AdapterError as error:
+        return {}, str(error)
 
 
 def tensor_files_of(spec: AdapterSpec) -> list[Path]:
@@ -214,8 +247,8 @@ def parse_sum(
 
 
 def is_auto(adapter: str | Path | None) -> bool:
-    """Whether a gate chooses by the audio: `auto`, `auto:mandarin,medical`, `auto-sum`."""
-    return str(adapter).partition(":")[0] in (AUTO, AUTO_SUM)
+    """Whether a gate chooses by the audio: `auto`, `auto:mandarin,medical`."""
+    return str(adapter).partition(":")[0] == AUTO
 
 
 def parse_choice(
@@ -224,7 +257,7 @@ def parse_choice(
     unknown: Callable[[str, str], Exception] | None = None,
     registered: Callable[[], Iterable[Term]] | None = None,
 ) -> AdapterSpec:
-    """The spec of `auto` or `auto-sum`, perhaps with the names to choose from.
+    """The spec of `auto`, perhaps with the names to choose from.
 
     Args:
         find, unknown: as for `parse_sum`.
@@ -240,7 +273,7 @@ def parse_choice(
             raise UnknownAdapter(
                 f"{text}: no adapter to choose from is registered in {registry.adapters_dir()} "
                 f"(ia3-speech adapters register FOLDER NAME; a person's adapter is chosen only by name, "
-                f"{AUTO}:speaker42, or if they agreed: ia3-speech adapters gate NAME --identify yes)"
+                f"{AUTO}:speaker42)"
             )
         return AdapterSpec(terms, choice, all_registered=True)
     specs = [parse_sum(name.strip(), find, unknown) for name in names.split(",") if name.strip()]
@@ -250,12 +283,10 @@ def parse_choice(
 
 
 def choosable_adapters() -> list[Term]:
-    """All registered adapters except earlier versions (NAME@1), and adapters of people who did not agree to
-    be recognised by their voice."""
+    """All registered adapters except earlier versions (NAME@1) and adapters of people."""
     names = [name for name in registry.registered_names() if "@" not in name]
     terms = [term_at(name, registry.adapters_dir() / name) for name in names]
-    records = {term: read_summary(term.folder) for term in terms}
-    return [term for term, record in records.items() if not is_biometric(record) or may_identify(record)]
+    return [term for term in terms if not is_biometric(term.record)]
 
 
 def find_registered(name: str) -> Term | None:

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 
 from ia3_speech.adapters.record import OWN_WEIGHTS, PEFT_WEIGHTS
-from ia3_speech.errors import AdapterError
-from ia3_speech.formatting import in_columns
+from ia3_speech.common.errors import AdapterError
+from ia3_speech.common.formatting import in_columns
 from ia3_speech.model.architectures import ARCHITECTURES, PLACEMENTS
 
 PEFT_PREFIX = "base_model.model."  # of PEFT's tensor names

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import NoReturn
 
-from ia3_speech.cli import command
+from ia3_speech.common.cli import command
 
 COMMANDS = {
     "transcribe": "transcribe audio files, with or without an adapter",
@@ -23,7 +23,6 @@ COMMANDS = {
     "decode": "decode a data directory, with or without an adapter",
     "lm": "estimate an n-gram language model from texts",
     "tune-lm": "choose the weights of a language model on a dev set",
-    "classify": "classify audio files with a classifier's adapter: keywords, intents",
     "calibrate": "calibrate word confidences on a dev set",
     "hotwords": "collect the forms in which terms are recognised, check a hot-word file",
     "score": "score hypotheses: WER, CER and term errors, compared with a baseline",
@@ -31,11 +30,11 @@ COMMANDS = {
     "adapters": "list, show, register, combine, export, push and pull adapters",
     "export": "export a base as an ONNX graph with every vector as an input, or with an adapter merged",
     "corrections": "store corrected texts of recordings, and improve an adapter with them",
-    "voices": "list, show, export, migrate and delete the stored voices of people",
+    "voices": "list, show, export and delete the stored voices of people",
     "datadir": "check, repair, cut and divide Kaldi data directories",
     "speakers": "train an adapter for each speaker of a data directory",
     "report": "write an HTML page on a scored decode directory",
-    "completion": "print a script that completes commands and flags in bash, zsh or fish",
+    "completion": "print a script that completes commands and flags in bash, zsh, fish or tcsh",
 }
 
 

@@ -10,7 +10,6 @@
     ia3-speech adapters combine A:0.7+B --name C       write a sum of adapters as an adapter
     ia3-speech adapters combine --average A B --name C write their mean
     ia3-speech adapters export speaker42 --out FOLDER  write its base with the adapter merged
-    ia3-speech adapters migrate speaker42 --base NEW --data DIR --out exp/NAME    train it on another base
 
 The registry is `$IA3_SPEECH_HOME/adapters`; without that variable, the platform's folder for user data.
 """
@@ -25,14 +24,13 @@ from typing import Any, Literal
 
 from ia3_speech.adapters import hub, registry
 from ia3_speech.adapters.card import BIOMETRIC, card_title, score_line, update_card
-from ia3_speech.adapters.record import GATE, PEOPLE, read_metadata, read_summary
+from ia3_speech.adapters.record import GATE, read_summary
 from ia3_speech.adapters.spec import AdapterSpec, parse_sum, short_name, term_at
 from ia3_speech.adapters.weights import format_spreads, read_weights, spreads, vectors_in
-from ia3_speech.errors import AdapterError, UserError
-from ia3_speech.formatting import in_columns, plural
+from ia3_speech.common.errors import AdapterError, UserError
+from ia3_speech.common.formatting import in_columns, plural
+from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.model.location import base_folder
-from ia3_speech.search import SearchOptions
-from ia3_speech.unsupervised.options import MigrationOptions
 
 COLUMNS = ("name", "base", "placements", "parameters", "labels")  # of `list`
 
@@ -173,67 +171,44 @@ def card(folder: Path, name: str | None = None, score: list[Path] | None = None)
 
 
 def gate(
-    adapter: str,
-    *,
-    data: Path | None = None,
-    identify: Literal["yes", "no"] = "no",
-    base: str | None = None,
-    allow_pipes: bool = False,
+    adapter: str, *, data: Path | None = None, base: str | None = None, allow_pipes: bool = False
 ) -> None:
     """Let `--adapter auto` choose an adapter: write statistics of its speech, gate.safetensors, beside it.
 
     Args:
         adapter: a registered name, or an adapter's folder; or a base's folder, with general speech of many
-            people as DATA: auto then uses no adapter for such speech, or, with --identify yes, learns how
-            voices differ, which it needs to identify people.
+            people as DATA: auto then uses no adapter for such speech.
         data: data directory with speech that the adapter is for, best its training data; its texts are not
             read (default: the stored recordings of the voice, as corrections list shows them).
-        identify: yes: DATA is of one person, who agreed that auto identifies them by their voice; no: deletes
-            the voice print that an earlier yes has stored.
         base: mini, a folder or a hub id (default: the base that the adapter records).
         allow_pipes: run the shell commands that wav.scp holds.
     """
-    folder, identifies = Path(adapter), identify == "yes"
+    folder = Path(adapter)
     is_base = (folder / "config.json").is_file() and not registry.is_adapter(folder)
     if is_base and data is None:
         raise UserError(f"{adapter}: is a base, whose gate needs `data`, speech of many people")
     spec = AdapterSpec(() if is_base else (term_at(adapter, registry.resolve_adapter(adapter)),))
     from ia3_speech.adapters.io import check_base  # loads torch
     from ia3_speech.adapters.load import base_of
-    from ia3_speech.corrections.store import agree
-    from ia3_speech.corrections.voice import read_store
     from ia3_speech.decoding.decode_directory import read_for_decoding
     from ia3_speech.routing.gate import add_gate
     from ia3_speech.routing.router import refuse_other_method
+    from ia3_speech.voices.voice import read_store
 
     if is_base:
         loaded = base_of(spec, adapter)
     else:
-        folder = spec.terms[0].folder
-        refuse_other_method(adapter, folder)
+        (term,), folder = spec.terms, spec.terms[0].folder
+        term.refuse_damage()
+        refuse_other_method(term)
         loaded = base_of(spec, base)
-        check_base(adapter, read_metadata(folder), loaded.fingerprint)
+        check_base(adapter, term.record, loaded.fingerprint)
     name = registry.registered_name(folder)
     utterances = read_for_decoding(data, allow_pipes).utterances if data else read_store(name) if name else []
-    if is_base and identifies:
-        from ia3_speech.routing.people import add_background
-
-        count = add_background(folder, loaded, utterances, allow_pipes=allow_pipes)
-        print(f"{folder / PEOPLE}: of {plural(count, 'utterance')}")
-        return
-    if name and not identifies:
-        agree(name, False)  # deletes an earlier voice print, also if there are no recordings any more
     if not utterances:
         raise UserError(f"{adapter}: no recordings are stored under this name (give `data`)")
-    speakers = sorted({utterance.speaker for utterance in utterances})
-    if identifies and len(speakers) > 1:
-        raise UserError(f"`identify`: the recordings are of {', '.join(speakers[:5])}, and not of one person")
-    options = {"identify": identifies, "allow_pipes": allow_pipes}
-    count = add_gate(folder, loaded, utterances, name, **options)
-    if name and identifies:
-        agree(name, True)
-    use = ", by which auto recognises the person" * identifies
-    print(f"{folder / GATE}: of {plural(count, 'utterance')}{use}")
+    count = add_gate(folder, loaded, utterances, name, allow_pipes=allow_pipes)
+    print(f"{folder / GATE}: of {plural(count, 'utterance')}")
 
 
 def push(
@@ -273,7 +248,6 @@ def combine(
     name: str | None = None,
     base: str | None = None,
     average: bool = False,
-    consent: bool = False,
     force: bool = False,
 ) -> None:
     """Write the sum of adapters as an adapter, into a folder or into the registry.
@@ -287,8 +261,6 @@ def combine(
         name: register it under this name
         base: mini, a folder or a hub id (default: the base that the adapters record)
         average: give every adapter the same weight, 1 divided by their number
-        consent: with --average, confirm that the people whose adapters these are agree to a common adapter:
-            it has no label of a speaker, so that auto and nearest (training) may choose it
         force: replace an older adapter
     """
     terms = [term for word in adapters for term in parse_sum(word).terms]
@@ -296,8 +268,6 @@ def combine(
         if weighted := [term for term in terms if term.weight != 1]:
             raise AdapterError(f"--average sets the weights (leave out that of {weighted[0]})")
         terms = [replace(term, name=short_name(term), weight=1 / len(terms)) for term in terms]
-    if consent and not average:
-        raise UserError("--consent is for a mean of several people's adapters: it needs --average")
     spec = AdapterSpec(tuple(terms))
     if (out is None) == (name is None):
         raise UserError("say where to write it: --out FOLDER, or --name NAME to register it")
@@ -310,7 +280,7 @@ def combine(
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = out or Path(temporary) / "adapter"
-        adapter = save_sum(spec, folder, base=base, consent=consent)
+        adapter = save_sum(spec, folder, base=base)
         if average and all((term.folder / GATE).is_file() for term in terms):
             merge_gates(folder, spec.folders, name)
         target = out or registry.register(folder, name, force=force)
@@ -349,43 +319,5 @@ def export(
         print(f"without the base's language model: transcribe with --lm {folder / 'lm.arpa.gz'}")
 
 
-def migrate(adapter: str, options: MigrationOptions) -> None:
-    """Train an adapter again on another base, from speech without texts.
-
-    The old base with the adapter, and with its language model and hot words, recognises the speech, and the
-    new base trains on these texts. The old adapter stays in use. The texts stay in OUT/labels.
-
-    Args:
-        adapter: a registered name, or an adapter's folder
-    """
-    folder, out, name = registry.resolve_adapter(adapter), options.out, options.name
-    if name:
-        registry.check_name(name)
-    from ia3_speech.commands.train import add_guard_of_training
-    from ia3_speech.data.kaldi import read_data_directory
-    from ia3_speech.unsupervised.migration import Migration
-
-    if not options.data:
-        hint = "which is not of the adapter's kind"
-        print(f"warning: without --data it learns from read speech of other people, {hint}", file=sys.stderr)
-    migration, guard = Migration.prepare(folder, options), None
-    inputs = migration.inputs()
-    if not inputs.is_current(out, options.force, resume=True):
-        migration.run()
-        if options.data:
-            dev = read_data_directory(migration.training.dev, spk_sort=False, allow_pipes=options.allow_pipes)
-            guard = add_guard_of_training(migration.training, dev)
-        inputs.record(out)
-    fault, sentences = migration.report(adapter)
-    print(*sentences, *filter(None, [guard]), sep="\n")
-    if name and fault:
-        print(f"{name}: is not registered: {fault}")
-    elif name:
-        search, lost = migration.search_files()
-        if lost:
-            print(f"without {', '.join(lost)} of {adapter}: {options.base} takes no language model")
-        check_and_register(out / "adapter", name, search, keep=True)
-
-
-NAMED = (show, register, remove, card, gate, push, pull, combine, export, migrate)
+NAMED = (show, register, remove, card, gate, push, pull, combine, export)
 SUB_COMMANDS = {"list": list_} | {run.__name__: run for run in NAMED}

@@ -12,11 +12,11 @@ a YAML file that both take as --config. Transcripts do not depend on them.
 from pathlib import Path
 
 from ia3_speech.adapters.spec import parse_adapter
-from ia3_speech.atomic import write_text
+from ia3_speech.common.atomic import write_text
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.formatting import plural
 from ia3_speech.decoding.options import ModelOptions
-from ia3_speech.errors import UserError
-from ia3_speech.formatting import plural
-from ia3_speech.search import SearchOptions
+from ia3_speech.decoding.search import SearchOptions
 
 
 def main(
@@ -38,8 +38,8 @@ def main(
         out: YAML file for --config of transcribe and decode
         allow_pipes: run the shell commands that wav.scp holds
     """
-    from ia3_speech.confidence.reliability import calibrate, format_calibration
-    from ia3_speech.confidence.storage import storage_file, store_scaling
+    from ia3_speech.decoding.calibrations import storage_file, store_scaling
+    from ia3_speech.decoding.reliability import calibrate, format_calibration
     from ia3_speech.decoding.word_times import Scaling
     from ia3_speech.session import load
 

@@ -3,9 +3,8 @@
     ia3-speech corrections add anna audio.wav "what was said"     a recording
     ia3-speech corrections add anna table.csv                     columns file, text and perhaps speaker
     ia3-speech corrections add anna texts --recordings folder     .txt files as transcribe --output-dir writes
-    ia3-speech corrections add anna --heard "drugalogies" --meant "drug allergies"     without a recording
-    ia3-speech corrections suggest anna --n 5                     sentences to read next
     ia3-speech corrections learn anna                             registers the new adapter if it is better
+    ia3-speech corrections learn anna --base NEW                  moves the voice to a new base
     ia3-speech corrections list anna
     ia3-speech corrections remove anna [UTTERANCE …]              without UTTERANCE all corrections
 
@@ -15,59 +14,43 @@ Recordings of a voice are personal: no other user can open that folder, nothing 
 deletes it. An adapter that was trained on them stays; `ia3-speech voices remove NAME` deletes that too.
 """
 
-import os
 import sys
 from pathlib import Path
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.record import read_summary, recorded_base
-from ia3_speech.cli import message_of
-from ia3_speech.corrections import voice
-from ia3_speech.corrections.store import only_writer, store_of
-from ia3_speech.corrections.voice import Correction
+from ia3_speech.adapters.record import read_record
+from ia3_speech.common.cli import message_of
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.formatting import in_columns, plural
 from ia3_speech.data.audio import load_audio
 from ia3_speech.data.corpora.csv_folder import SUFFIXES, read_spreadsheet
 from ia3_speech.data.corpora.preparation import find_recording
-from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.data.recordings import find_recordings, output_paths
-from ia3_speech.errors import UserError
-from ia3_speech.formatting import in_columns, percent, plural
+from ia3_speech.voices import voice
+from ia3_speech.voices.store import only_writer, store_of
+from ia3_speech.voices.voice import Correction
 
 
-def add(
-    name: str,
-    *corrections: str,
-    recordings: Path | None = None,
-    heard: str | None = None,
-    meant: str | None = None,
-) -> int:
-    """Store recordings with their correct texts, for `corrections learn`; or texts alone.
+def add(name: str, *corrections: str, recordings: Path | None = None) -> int:
+    """Store recordings with their correct texts, for `corrections learn`.
 
     Unusable recordings are listed on stderr, the others are stored, and the exit code is 1. A recording that
     is stored already, under any file name, gets the new text. `corrections --help` names the folders.
-
-    Without a recording, no adapter is trained: where --heard and --meant differ, the adapter gets hot words,
-    unless they make more errors in its stored recordings; and the texts are stored for a language model.
 
     Args:
         name: a registered adapter.
         corrections: a recording and its text; or a table (.csv, .tsv, .xlsx) with the columns file and text;
             or, with --recordings, a folder of .txt files (delete unchecked ones).
         recordings: the folder of the recordings that the .txt files belong to.
-        heard: a recognised text, or a file of such texts, a line each.
-        meant: the text that is right, or a file with the same number of lines.
     """
     from ia3_speech.model.base import load_base
 
-    if (heard is None) != (meant is None) or (heard is None) != bool(corrections):
-        hint = "give a recording and its text; or --heard and --meant"
-        raise UserError(f"corrections add {name}: what is the correction? ({hint})")
-    if heard is not None:
-        return add_texts(name, heard, meant)
+    if not corrections:
+        raise UserError(f"corrections add {name}: what is the correction? (give a recording and its text)")
     adapter, (source, *text) = voice.registered(name), corrections
     entries, problems = read_corrections(Path(source), " ".join(text), recordings)
     with only_writer(name):
-        base = load_base(recorded_base(adapter) or "mini", device="cpu")
+        base = load_base(read_record(adapter).get("base") or "mini", device="cpu")
         known, taken = len(voice.read_store(name)), {}
         for entry in entries:
             file, where = entry.file, entry.where
@@ -84,56 +67,13 @@ def add(
             except UserError as error:
                 problems.append(f"{where}: {message_of(error).removeprefix(f'{where}: ')}")
         stored = len(voice.read_store(name))
-    print(*problems, sep="\n", end="\n" * bool(problems), file=sys.stderr)
+    for problem in problems:
+        print(problem, file=sys.stderr)
     again = known + len(taken) - stored
     replaced = f", {again} of them in place of an earlier text" if again else ""
     hint = f" Next: ia3-speech corrections learn {name}" if taken else ""
     print(f"{name}: {plural(len(taken), 'correction')} stored{replaced}; {stored} in all.{hint}")
     return int(bool(problems))
-
-
-def add_texts(name: str, heard: str, meant: str) -> int:
-    """Make hot words from the differences of texts or files; see `add`."""
-    from ia3_speech.corrections.terms import TEXTS, add_terms
-
-    def lines(side: str) -> list[str]:
-        is_file = len(os.fsencode(side)) < 256 and Path(side).is_file()
-        return read_utf8(Path(side), "").splitlines() if is_file else [side]
-
-    added, refused = add_terms(name, lines(heard), lines(meant))
-    for term in added:
-        print(f"hot word {term.text}, recognised as: {', '.join(term.heard_as)}")
-    for text, reason in refused.items():
-        print(f"left out: {text}: {reason}", file=sys.stderr)
-    print(
-        f"{name}: {plural(len(added), 'hot word')} added; texts for ia3-speech lm: {store_of(name) / TEXTS}"
-    )
-    return int(bool(refused))
-
-
-def suggest(name: str, texts: str = "shipped", n: int = 5) -> None:
-    """Print the sentences from which the recogniser of a voice would learn most.
-
-    Args:
-        name: a registered adapter, with or without corrections.
-        texts: a file with a sentence on each line; shipped: the page's sentences.
-        n: number of sentences.
-    """
-    from ia3_speech.corrections.suggest import further_gain, shipped_sentences, suggest_sentences
-    from ia3_speech.session import load
-
-    adapter = voice.registered(name)
-    if n < 1:
-        raise UserError(f"`n` is {n}, and must be at least 1")
-    sentences = shipped_sentences()
-    if texts != "shipped":
-        sentences = read_utf8(Path(texts), "a sentence on each line; or shipped").splitlines()
-    recognizer = load(adapter=adapter, guard=False, device="cpu", search="greedy").recognizer
-    if not (chosen := suggest_sentences(name, sentences, recognizer, n)):
-        raise UserError(f"{texts}: holds no sentence that {name} has not read and that the base can write")
-    print(*chosen, sep="\n")
-    if gain := further_gain(read_summary(adapter).get("training", {}), n):
-        print(f"{n} more would remove about {percent(gain, 0)} % of the errors", file=sys.stderr)
 
 
 def read_corrections(source: Path, text: str, recordings: Path | None) -> tuple[list[Correction], list[str]]:
@@ -197,7 +137,7 @@ def remove(*names: str) -> None:
     print(f"{names[0]}: {plural(deleted, 'correction')} deleted, {left} left{hint}")
 
 
-def learn(name: str) -> None:
+def learn(name: str, base: str | None = None, init_adapter: str | None = None) -> None:
     """Train an adapter again, on its training data (if they still exist) and its corrections.
 
     The new adapter is registered only if it is better in cross-validation, where each utterance is decoded by
@@ -209,11 +149,14 @@ def learn(name: str) -> None:
 
     Args:
         name: a registered adapter that has corrections.
+        base: train on this new base: mini, a folder or a hub id; the new adapter must also have a lower WER
+            than the old adapter has on the old base (default: the base that the adapter records).
+        init_adapter: a registered adapter, from which a fold starts where that is better than from the base.
     """
     from ia3_speech.training.few_minutes import cross_validation_report
 
     voice.registered(name)
-    learnt = voice.learn_voice(name)
+    learnt = voice.learn_voice(name, base, init_adapter)
     print(*cross_validation_report(f"new {name}", learnt.summary), sep="\n")
     if learnt.kept:
         print(f"{name} is replaced by the new adapter; the old one is {learnt.earlier}; {learnt.comparison}")
@@ -223,4 +166,4 @@ def learn(name: str) -> None:
         print(f"{name} stays as it is, since the new adapter failed the comparison; {learnt.comparison}")
 
 
-SUB_COMMANDS = {"add": add, "suggest": suggest, "learn": learn, "list": list_, "remove": remove}
+SUB_COMMANDS = {"add": add, "learn": learn, "list": list_, "remove": remove}

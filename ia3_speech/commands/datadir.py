@@ -19,6 +19,8 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.formatting import plural, shorten
 from ia3_speech.data.huggingface import convert_dataset
 from ia3_speech.data.kaldi import (
     fix_data_directory,
@@ -28,8 +30,6 @@ from ia3_speech.data.kaldi import (
 )
 from ia3_speech.data.kaldi.overlap import describe_overlap
 from ia3_speech.data.utterance import BadAudio, bad_audio_report, load_utterances
-from ia3_speech.errors import UserError
-from ia3_speech.formatting import plural, shorten
 
 log = logging.getLogger(__name__)
 

@@ -20,17 +20,18 @@ from pathlib import Path
 
 from ia3_speech.adapters.record import GATE, GUARD, SEARCH_FILES, read_json
 from ia3_speech.adapters.spec import AdapterSpec, tensor_files_of
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.formatting import plural
+from ia3_speech.common.inputs import Inputs
 from ia3_speech.data.recordings import Part
 from ia3_speech.decoding import decode_directory
+from ia3_speech.decoding.calibrations import stored_calibrations, uncalibrated
 from ia3_speech.decoding.decode_directory import PARTS_FOLDER, speaker_adapters
 from ia3_speech.decoding.options import ConfidenceOptions, GuardOptions, ModelOptions, TestTimeOptions
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.errors import UserError
-from ia3_speech.formatting import plural
-from ia3_speech.inputs import Inputs
+from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.model.hypotheses import decoded_again, unused_hotwords
 from ia3_speech.model.location import base_files, base_folder
-from ia3_speech.search import SearchOptions
 from ia3_speech.session import is_guarded, load
 
 
@@ -66,8 +67,6 @@ def main(
     if model_options.adapter and adapter_per_speaker:
         raise UserError("give either --adapter or --adapter-per-speaker, not both")
     share = Part.parse(part)
-    if part and test_time_options.test_time == "dsuta":
-        raise UserError("--part divides the utterances of a speaker, whom --test-time dsuta remembers")
     spec = guard_options.spec(model_options.adapter)
     if not spec.choice:
         spec = replace(spec, guard=is_guarded(spec, test_time_options.test_time))
@@ -127,8 +126,6 @@ def inputs_of(
     test_time_options: TestTimeOptions,
 ) -> Inputs:
     """The inputs of decoding `data` with all adapters of a spec."""
-    from ia3_speech.confidence.storage import stored_calibrations
-
     base = spec.base(model_options.base)
     folder = base_folder(base)
     sources = {"data": data, "base": base_files(base), "adapter": tensor_files_of(spec)}
@@ -176,8 +173,6 @@ def put_together(parts: Sequence[Path], decode_dir: Path, inputs: Inputs, ids: S
 def print_notes(recognizer: Recognizer, *, has_hotwords: bool, with_confidences: bool) -> None:
     """Print on stderr, at the end of a run: the user's hot words were not recognised, texts were decoded
     again, the confidences of the output are not calibrated."""
-    from ia3_speech.confidence.storage import uncalibrated
-
     notes = [has_hotwords and unused_hotwords(recognizer.search), decoded_again(recognizer.search)]
     notes.append(with_confidences and uncalibrated(recognizer))
     for note in filter(None, notes):

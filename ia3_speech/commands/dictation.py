@@ -11,9 +11,9 @@ words; `ia3-speech transcribe --dictation` knows the pauses.
 import sys
 from pathlib import Path
 
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.dictation import make_dictation
-from ia3_speech.errors import UserError
 
 
 def main(

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from ia3_speech.adapters.spec import AdapterSpec, parse_sum
-from ia3_speech.atomic import replacing, unexpected_file
-from ia3_speech.cli import pip_install
-from ia3_speech.errors import UserError
+from ia3_speech.common.atomic import replacing, unexpected_file
+from ia3_speech.common.cli import pip_install
+from ia3_speech.common.errors import UserError
 
 
 def main(

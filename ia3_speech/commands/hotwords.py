@@ -12,11 +12,11 @@ A hot-word file has one term per line; after TABs perhaps a weight, and the form
 import sys
 from pathlib import Path
 
-from ia3_speech.atomic import write_text
+from ia3_speech.common.atomic import write_text
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.formatting import plural
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.table_file import read_kaldi_text, read_utf8
-from ia3_speech.errors import UserError
-from ia3_speech.formatting import plural
 from ia3_speech.scoring.error_rates import normalized_words
 
 SENTENCES_HINT = "--text takes text files with a sentence on each line"
@@ -32,8 +32,8 @@ def learn(data: Path, decode_dir: Path, *, terms: Path, out: Path, text: list[Pa
         out: the hot-word file to write.
         text: files of ordinary sentences, one per line, in which false alarms are counted.
     """
-    from ia3_speech.lm.hotword_learning import format_learned, learn_forms
-    from ia3_speech.lm.hotword_search import COMMENT, read_hotwords
+    from ia3_speech.decoding.hotword_learning import format_learned, learn_forms
+    from ia3_speech.decoding.hotword_search import COMMENT, read_hotwords
 
     sentences = [line for file in text or [] for line in read_utf8(file, SENTENCES_HINT).splitlines()]
     ordinary = (normalized_words(line, "ctc") for line in sentences)
@@ -64,7 +64,7 @@ def check(file: Path, base: str = "mini") -> None:
         file: a hot-word file.
         base: mini, a folder or a hub id.
     """
-    from ia3_speech.lm.hotword_search import read_hotwords, spellings
+    from ia3_speech.decoding.hotword_search import read_hotwords, spellings
     from ia3_speech.model.base import load_base
 
     hotwords = read_hotwords(file)

@@ -31,15 +31,15 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
 from ia3_speech.decoding.options import DictationOptions, GuardOptions, LiveOptions, ModelOptions
+from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.decoding.segments import PostProcessor
-from ia3_speech.errors import UserError
 from ia3_speech.live.audio import PORTION_SECONDS, Microphone, raw_format, read_wav_header, stream_samples
 from ia3_speech.live.streaming import PARTIAL_SECONDS, PostProcessed, StreamEvent, StreamingRecognizer
 from ia3_speech.model.hypotheses import unused_hotwords
-from ia3_speech.search import SearchOptions
 from ia3_speech.session import load, make_post_process
 
 WAITING_SECONDS = 60.0  # of audio that may wait for the model; then a pipe waits, a microphone loses audio

@@ -3,7 +3,7 @@
     ia3-speech report data/test exp/medical/ia3_plus_seed1/decode_greedy_test --out report.html
 
 writes report.html and the folder report/: error_rates.csv, words.csv, utterances.csv … In CSV, rates are in
-percent, and the bounds of an interval have separate columns. --figures DIR writes the charts for a paper.
+percent, and the bounds of an interval have separate columns.
 
 Included if they exist: the baseline that DECODE_DIR was scored against; adapter/, metrics.jsonl and
 decode_greedy_out_of_domain/score.json beside DECODE_DIR; the texts of base and adapter decoded with other
@@ -13,31 +13,18 @@ into the page. A browser prints a single page of it: the sentences, the error ra
 
 from pathlib import Path
 
-from ia3_speech.atomic import write_text
+from ia3_speech.common.atomic import write_text
+from ia3_speech.common.formatting import plural
+from ia3_speech.common.inputs import Inputs
 from ia3_speech.decoding.ctm import CONFIDENCES
-from ia3_speech.formatting import plural
-from ia3_speech.inputs import Inputs
-from ia3_speech.report.charts import HINT
-from ia3_speech.report.data import read_report
-from ia3_speech.report.figures import report_figures, write_figures
-from ia3_speech.report.page import make_page, title_of_record
-from ia3_speech.report.tables import (
-    embedded_audio,
-    linked_audio,
-    report_tables,
-    tables_folder,
-    write_table_files,
-)
 
 
 def main(
     data: Path,
     decode_dir: Path,
-    baseline: Path | None = None,
     training: Path | None = None,
     embed_audio: bool = False,
     allow_pipes: bool = False,
-    figures: Path | None = None,
     out: Path | None = None,
     force: bool = False,
 ) -> None:
@@ -46,17 +33,24 @@ def main(
     Args:
         data: the data directory that was decoded
         decode_dir: its decode directory, already scored
-        baseline: the decode directory to compare with (default: the baseline of DECODE_DIR's score)
         training: metrics.jsonl of the adapter's training (default: beside DECODE_DIR)
         embed_audio: copy the audio into the page, about 25 kB per second of audio
         allow_pipes: run the shell commands in wav.scp, for spectrograms and --embed-audio
-        figures: also write each chart into this folder: NAME.svg, NAME.pdf (extra ia3-speech[figures]) and
-            NAME.csv, its numbers
         out: the page (default: report.html in DECODE_DIR); its tables go into the folder of the same name
             without .html
         force: write the page again even if its inputs are the same as before
     """
-    report = read_report(data, decode_dir, baseline, training)
+    from ia3_speech.report.data import read_report
+    from ia3_speech.report.page import make_page, title_of_record
+    from ia3_speech.report.tables import (
+        embedded_audio,
+        linked_audio,
+        report_tables,
+        tables_folder,
+        write_table_files,
+    )
+
+    report = read_report(data, decode_dir, training)
     out = out or decode_dir / "report.html"
     decoded = [report.system, *report.others, *([report.baseline] if report.baseline else [])]
     names = ("text", "score.json", "decode.json", CONFIDENCES)
@@ -66,7 +60,7 @@ def main(
         sources["adapter"] = sorted(adapter.glob("*.safetensors"))
     options = {"embed_audio": embed_audio, "allow_pipes": allow_pipes or None}
     inputs = Inputs(sources, options | {"title": adapter and title_of_record(report.adapter)})
-    if inputs.is_current(out, force or figures is not None or not tables_folder(out).is_dir()):
+    if inputs.is_current(out, force or not tables_folder(out).is_dir()):
         return
     if embed_audio:
         players = embedded_audio(report.utterances, allow_pipes=allow_pipes)
@@ -76,11 +70,6 @@ def main(
     write_table_files(out, tables)
     write_text(out, make_page(report, tables, players, allow_pipes))
     inputs.record(out)
-    if figures:
-        drawn = [*report_figures(report, tables)]
-        formats = write_figures(figures, drawn)
-        missing = "" if "PDF" in formats else f"; PDF {HINT}"
-        print(f"{figures}: {plural(len(drawn), 'figure')} as {' and '.join(formats)}{missing}")
     size = out.stat().st_size
     shown = f"{plural(len(report.utterances), 'utterance')}, {plural(len(players), 'player')}"
     print(f"{out}: {shown}, {size / 1000:,.0f} kB; {tables_folder(out)}: {plural(len(tables), 'table')}")

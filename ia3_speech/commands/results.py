@@ -1,13 +1,13 @@
 """Results of an experiment's folder: tables for people, JSON for programs.
 
-    python -m ia3_speech.results select exp/medical ia3_plus       # the seed with the median dev WER
-    python -m ia3_speech.results stale exp/medical data/medical    # systems trained on older data
-    python -m ia3_speech.results collect exp/medical               # results.json, RESULTS.md, curves
-    python -m ia3_speech.results best exp/medical/ia3_plus_seed1 test    # the best of its searches
-    python -m ia3_speech.results register exp/medical/ia3_plus_seed1/adapter medical --score SCORE_JSON
-    python -m ia3_speech.results summary exp/medical               # in a few sentences
-    python -m ia3_speech.results show exp/medical --parts training
-    python -m ia3_speech.results fill RESULTS.md                   # the numbers in a page's marked blocks
+    ia3-speech results select exp/medical ia3_plus       # the seed with the median dev WER
+    ia3-speech results stale exp/medical data/medical    # systems trained on older data
+    ia3-speech results collect exp/medical               # results.json, RESULTS.md, curves
+    ia3-speech results best exp/medical/ia3_plus_seed1 test    # the best of its searches
+    ia3-speech results register exp/medical/ia3_plus_seed1/adapter medical --score SCORE_JSON
+    ia3-speech results summary exp/medical               # in a few sentences
+    ia3-speech results show exp/medical --parts training
+    ia3-speech results fill RESULTS.md                   # the numbers in a page's marked blocks
 
 A block of a page looks like this; the text between the two lines is replaced, and the path is relative to the
 page:
@@ -24,23 +24,16 @@ block does not change if its folder is missing, or contains none of these. If th
 import re
 from pathlib import Path
 from statistics import fmean
+from typing import TYPE_CHECKING
 
-from ia3_speech.atomic import write_json, write_text
-from ia3_speech.errors import UserError
-from ia3_speech.inputs import Inputs, digest_of, provenance, read_inputs
-from ia3_speech.results.conclusion import best, register, summary
-from ia3_speech.results.curve_files import write_curves
-from ia3_speech.results.systems import (
-    System,
-    comparisons,
-    find_systems,
-    median_of,
-    test_sets,
-    trained_systems,
-)
-from ia3_speech.results.tables import PARTS, STANDARD, markdown, warnings_of
+from ia3_speech.common.atomic import write_json, write_text
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.inputs import Inputs, digest_of, provenance, read_inputs
 from ia3_speech.scoring.error_rates import Json
 from ia3_speech.scoring.record import IDENTITY, OUT_OF_DOMAIN
+
+if TYPE_CHECKING:
+    from ia3_speech.report.systems import System
 
 SCHEMA = 2
 BLOCK = re.compile(r"(<!-- results (\S+?)((?: [^>]*?)?) -->\n)(.*?)(<!-- end of results -->)", re.DOTALL)
@@ -58,6 +51,8 @@ def select(exp: Path, names: str, seeds: int = 0) -> None:
             mean dev WER is selected
         seeds: the highest seed to consider; 0: all seeds
     """
+    from ia3_speech.report.systems import median_of, trained_systems
+
     trained: list[list[System]] = []
     for name in names.split():
         systems = trained_systems(exp.glob(f"{name}_seed*/train.json"))
@@ -90,6 +85,10 @@ def collect(exp: Path, force: bool = False) -> None:
         exp: folder of the experiment
         force: write them again even if the scores are the same as before
     """
+    from ia3_speech.report.curve_files import write_curves
+    from ia3_speech.report.results_tables import markdown
+    from ia3_speech.report.systems import find_systems
+
     patterns = ("*/*/score.json", "*/scale_*/*/score.json", "curve/*/*/score.json", "*/train.json")
     patterns += ("*/*/fold1/*/score.json", "*/lm_search.yaml", "lm.json")
     sources = Inputs({"scores": sorted(file for like in patterns for file in exp.glob(like))})
@@ -103,9 +102,10 @@ def collect(exp: Path, force: bool = False) -> None:
     sources.record(exp / "RESULTS.md")
 
 
-def write_scatters(exp: Path, systems: list[System]) -> None:
+def write_scatters(exp: Path, systems: "list[System]") -> None:
     """Write EXP/scatter_SYSTEM.svg for adapters of speakers: a dot for each speaker, before and after."""
     from ia3_speech.report.charts import scatter_before_and_after
+    from ia3_speech.report.systems import comparisons, median_of
 
     pairs = {(pair.system.name, pair.system.seed): pair for pair in comparisons(systems, "test")}
     for name in dict.fromkeys(name for name, _ in pairs):
@@ -118,8 +118,11 @@ def write_scatters(exp: Path, systems: list[System]) -> None:
         write_text(exp / f"scatter_{name}.svg", chart.svg_file)
 
 
-def results(systems: list[System]) -> Json:
+def results(systems: "list[System]") -> Json:
     """The contents of results.json: a record for each system and set, as score.json names it."""
+    from ia3_speech.report.results_tables import warnings_of
+    from ia3_speech.report.systems import test_sets
+
     sets = [*test_sets(systems), OUT_OF_DOMAIN]
     records = []
     for system in systems:
@@ -134,21 +137,66 @@ def results(systems: list[System]) -> Json:
     return {"schema": SCHEMA, "results": records, "warnings": warnings_of(systems, sets), **source}
 
 
-def show(exp: Path, parts: str = " ".join(STANDARD), only: str = "") -> None:
+def best(system: Path, set_name: str) -> None:
+    """Print the decode directory of an adapter's best search, such as decode_lm_test.
+
+    Args:
+        system: EXP/SYSTEM, the folder of an adapter
+        set_name: the test set
+    """
+    from ia3_speech.report.conclusion import best_result
+
+    print(best_result(system, set_name).folder.name)
+
+
+def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = False) -> None:
+    """Register an adapter with the search that is the best on dev; if the adapter does not help, print why.
+
+    Args:
+        adapter: its folder, EXP/SYSTEM/adapter, or, for a speaker's adapter, EXP/SYSTEM/SPEAKER/FOLD/adapter
+        name: the name by which --adapter finds it
+        score: score.json of its test set, decoded greedily, which decides whether it helps; then further
+            score.json files for its model card
+        anyway: register it even if it does not help
+    """
+    from ia3_speech.report import conclusion
+
+    conclusion.register(adapter, name, score, anyway)
+
+
+def summary(*exps: str, transcribe: str = "ia3-speech transcribe", sample: str = "audio.wav") -> None:
+    """Print the gain, the cost, the report, and the commands that use the adapter and remove it.
+
+    Args:
+        exps: folders of experiments, of which the last is the most specific
+        transcribe: the transcribe command to print
+        sample: the recording to print in that command
+    """
+    from ia3_speech.report.conclusion import last_lines
+
+    print(*last_lines([*map(Path, exps)], f"{transcribe} ", sample), sep="\n")
+
+
+def show(exp: Path, parts: str = "") -> None:
     """Print the tables of results.
 
     Args:
         exp: folder of the experiment
-        parts: which tables, separated by spaces
-        only: patterns of the systems or folders to show
+        parts: which tables, separated by spaces (default: all but training)
     """
-    print(markdown(find_systems(exp, only.split()), known_parts(parts, "--parts names")), end="")
+    from ia3_speech.report.results_tables import markdown
+    from ia3_speech.report.systems import find_systems
+
+    print(markdown(find_systems(exp), known_parts(parts, "--parts names")), end="")
 
 
 def known_parts(words: str, subject: str) -> list[str]:
+    """The parts that are asked for, by default all but training. Raises UserError for an unknown part."""
+    from ia3_speech.report.results_tables import PARTS, STANDARD
+
     if unknown := set(words.split()) - set(PARTS):
         raise UserError(f"{subject} {min(unknown)!r} (there are: {', '.join(PARTS)})")
-    return words.split()
+    return words.split() or [*STANDARD]
 
 
 def fill(file: Path) -> None:
@@ -166,6 +214,9 @@ def fill(file: Path) -> None:
 
 def filled_block(file: Path, block: re.Match) -> str:
     """A block with its new numbers."""
+    from ia3_speech.report.results_tables import markdown
+    from ia3_speech.report.systems import find_systems
+
     head, path, words, _, end = block.groups()
     wanted, _, only = words.partition(" only ")
     parts = known_parts(wanted, f"{file}: a block asks for")
@@ -174,7 +225,7 @@ def filled_block(file: Path, block: re.Match) -> str:
         text = exp.read_text(encoding="utf-8")
     elif exp.is_dir():
         systems = find_systems(exp, only.split())
-        text = "" if only and len(systems) == 1 else markdown(systems, parts or STANDARD)
+        text = "" if only and len(systems) == 1 else markdown(systems, parts)
     if not text:
         fault = f"has nothing of {only or wanted.strip()}" if exp.is_dir() else "not there"
         print(f"{exp}: {fault}, its block stays as it is")

@@ -17,17 +17,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Literal
 
 from ia3_speech.adapters.record import read_json
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.formatting import percent, plural, shorten
+from ia3_speech.common.inputs import Inputs, digest_of, tables_of
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import find_overlap, find_overlap_by_speaker
 from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.numbers_in_words import numbers_in_words
 from ia3_speech.decoding.ctm import CONFIDENCES
-from ia3_speech.errors import UserError
-from ia3_speech.formatting import percent, plural, shorten
-from ia3_speech.inputs import Inputs, digest_of, tables_of
 from ia3_speech.scoring import sentences
 from ia3_speech.scoring.error_rates import rates_table, terms_table
 from ia3_speech.scoring.kaldi_files import write_kaldi_files
@@ -86,7 +86,7 @@ def main(
             (default: DECODE_DIR)
         force: score again even if scoring_kaldi/inputs.json shows the same inputs
     """
-    from ia3_speech.confidence.reliability import measure_decode_directory
+    from ia3_speech.decoding.reliability import measure_decode_directory
 
     if replications < 1 or seed < 0:
         raise UserError("--replications: at least 1; --seed: at least 0")
@@ -100,11 +100,8 @@ def main(
         if normalize == "english":
             print("both sides normalised by Whisper's English normaliser, as for all Whisper bases")
     directory = read_data_directory(data, wav=False, spk_sort=False)
-    before = baseline and baseline / "text"
-    sources: dict[str, Any] = {"data": tables_of(data), "text": decode_dir / "text"}
-    sources |= {"baseline": before, "terms": terms}
-    if (decode_dir / CONFIDENCES).is_file():
-        sources["confidences"] = decode_dir / CONFIDENCES
+    sources = {"data": tables_of(data), "text": decode_dir / "text", "confidences": decode_dir / CONFIDENCES}
+    sources |= {"baseline": baseline and baseline / "text", "terms": terms}
     if training:
         sources["training"] = [table for folder in training for table in tables_of(folder)]
     if training_per_speaker:
@@ -140,8 +137,8 @@ def main(
     )
     score.confidences = json_value(measure_decode_directory(decode_dir, score))
     paths = {"data": data, "decode_dir": decode_dir, "baseline_dir": baseline, "terms_file": terms}
-    provenance: dict[str, Any] = {name: path and str(path) for name, path in paths.items()}
-    provenance |= identity | {"data_sha256": digest_of(tables_of(data))}
+    provenance = {name: path and str(path) for name, path in paths.items()} | identity
+    provenance["data_sha256"] = digest_of(tables_of(data))
     provenance["compared_with"] = baseline and identify(baseline, set_name)
     print(write_kaldi_files(out, score.scored, score.wer_bootci))
     record = write_score(out / "score.json", score, provenance)
@@ -159,8 +156,7 @@ def read_adapted_on(folder: Path, data: DataDirectory) -> dict[str, list[str]]:
         hint = "run ia3-speech speakers with --folds 4"
         raise UserError(f"{folder}: no SPEAKER/foldN/task.json that tested an utterance ({hint})")
     if unknown := set().union(*adapted_on.values()) - {utterance.id for utterance in data}:
-        fault = f"adapters were trained on utterance {min(unknown)}, which is not in {data.path}"
-        raise UserError(f"{folder}: {fault} (is it the data that `ia3-speech speakers` was given?)")
+        raise UserError(f"{folder}: trained on utterance {min(unknown)}, which is not in {data.path}")
     return adapted_on
 
 
@@ -169,7 +165,7 @@ def read_hypotheses(folder: Path, data: DataDirectory) -> dict[str, str]:
     path, ids = folder / "text", {utterance.id for utterance in data}
     texts = read_kaldi_text(path)
     if missing := sorted(ids - set(texts)):
-        named, count = shorten(missing, most=MAX_NAMED), plural(len(missing), "utterance")
+        count, named = plural(len(missing), "utterance"), shorten(missing, most=MAX_NAMED)
         logger.warning("%s: no hypothesis for %s, all their words count as deleted: %s", path, count, named)
     if others := set(texts) - ids:
         logger.warning("%s: %s not in %s, not scored", path, plural(len(others), "utterance"), data.path)
@@ -182,30 +178,22 @@ def read_hypotheses(folder: Path, data: DataDirectory) -> dict[str, str]:
 def format_result(result: Result) -> str:
     """The tables and notes that the command prints below Kaldi's lines; score.json has every number.
 
-                      utterances  words  WER %  [95 % interval]  CER %  MER %  WIL %  before %  change %  [95 % interval]
-    all                        5     14  35.71   [25.00, 66.67]   6.17  31.25  42.38     71.43     -50.0   [-50.0, -50.0]
-    speaker ann                2      7  28.57    [0.00, 40.00]   2.33  25.00  35.71     57.14     -50.0  [-100.0, -33.3]
-    speaker bob                2      3  66.67   [66.67, 66.67]   4.76  50.00  66.67    133.33     -50.0   [-50.0, -33.3]
-    speaker cat                1      4  25.00                –  17.65  25.00  25.00     50.00     -50.0                –
-    accent scottish*           4     10  40.00   [28.57, 66.67]   3.12  33.33  46.67     80.00     -50.0   [-50.0, -50.0]
-    accent welsh*              1      4  25.00                –  17.65  25.00  25.00     50.00     -50.0                –
-
-    Rates in percent. Intervals: bootstrap over 3 speakers, 10,000 replicates, seed 0.
-    With only 3 speakers, the intervals are too narrow.
-    * fewer than 10 speakers (for a single speaker, utterances are drawn): the interval is too narrow.
-    Change: relative to the baseline, paired; negative is better.
-    MAPSSWE, baseline against system: 8 segments, z = 3.416, p = 0.000636
-    """  # noqa: E501
+                  utterances  words  WER %  [95 % interval]  CER %  MER %  WIL %  …
+    all                    5     14  35.71   [25.00, 66.67]   6.17  31.25  42.38
+    speaker ann            2      7  28.57    [0.00, 40.00]   2.33  25.00  35.71
+    """
     head = ["", "utterances", "words", "WER %", "CER %", "MER %", "WIL %"]
-    head += ["term errors %"] * bool(result.terms) + ["before %", "change %"] * result.has_baseline
+    head += ["term errors %"] if result.terms else []
+    head += ["before %", "change %"] if result.has_baseline else []
     rows, ranges = [("all", result.all)], []
     if result.unseen:
         rows.append(("sentences not in training", result.unseen))
     for label, values in result.by_label.items():
         rates = sorted(row.wer for row in values.values() if row.words)
         if 1 < len(values) <= MAX_VALUES:
-            marks = {value: MARK * result.is_marked(label, row) for value, row in values.items()}
-            rows += [(f"{label} {value}{marks[value]}", row) for value, row in values.items()]
+            for value, row in values.items():
+                mark = MARK if result.is_marked(label, row) else ""
+                rows.append((f"{label} {value}{mark}", row))
         elif len(values) > MAX_VALUES and rates:
             middle, low, high = (percent(rate, 2) for rate in (median(rates), rates[0], rates[-1]))
             ranges.append(f"{label}: {len(values)} values, median WER {middle}, from {low} to {high}\n")
@@ -219,9 +207,7 @@ def format_result(result: Result) -> str:
 
 def notes(result: Result, is_marked: bool) -> Iterator[str]:
     """How the intervals were computed, the tests, and warnings; `is_marked`: whether a row has a mark."""
-    method, *too_narrow = sentences.interval_sentences(result)
-    yield f"Rates in percent. {method}"
-    yield from too_narrow
+    yield f"Rates in percent. {sentences.interval_sentence(result)}"
     if is_marked:
         yield sentences.few_clusters_sentence(result.all.ci_unit)
     if result.has_baseline:
@@ -229,7 +215,8 @@ def notes(result: Result, is_marked: bool) -> Iterator[str]:
     if test := result.record.get("mapsswe"):
         segments = plural(test["segments"], "segment")
         yield f"MAPSSWE, baseline against system: {segments}, z = {test['z']:.3f}, p = {test['p']:.3g}"
-    yield from (f"Warning: {text}." for text in result.warnings)
+    warnings = [*result.warnings, *sentences.size_warnings(result, "the test set")]
+    yield from (f"Warning: {text}." for text in warnings)
     if sentence := sentences.no_overlap_sentence(result):
         yield sentence
     if result.confidences:

@@ -19,10 +19,10 @@ import socket
 import sys
 from types import FrameType
 
-from ia3_speech.cli import pip_install
-from ia3_speech.errors import UserError
-from ia3_speech.formatting import plural
-from ia3_speech.search import SearchOptions
+from ia3_speech.common.cli import pip_install
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.formatting import plural
+from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.serve.options import LOOPBACK, EngineOptions, LimitOptions, ServerOptions
 from ia3_speech.session import load
 

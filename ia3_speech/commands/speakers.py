@@ -17,15 +17,14 @@ Several machines: `--part 3/8` takes the third of eight shares of the speakers; 
 without --part collects the results.
 
 Cross-validation on its training utterances chooses the number of epochs and the distance from the start for
-each adapter (training/cross_validation.py); with `--init-adapter nearest`, their loss chooses the start
+each adapter (training/cross_validation.py), and whether it starts from `--init-adapter` or from the base
 (training/starts.py). An interrupted run resumes with the remaining speakers.
 """
 
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.formatting import percent, plural
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.errors import UserError
-from ia3_speech.formatting import percent, plural
-from ia3_speech.speakers.options import SpeakerOptions
-from ia3_speech.training.config import check_options, is_nearest, training_inputs
+from ia3_speech.training.config import SpeakerOptions, check_options, training_inputs
 
 
 def main(options: SpeakerOptions) -> None:
@@ -33,8 +32,7 @@ def main(options: SpeakerOptions) -> None:
     if options.part and options.force:
         raise UserError(f"--force would delete the results of other parts: delete {options.out} yourself")
     # An unknown adapter is reported before torch is loaded.
-    chosen = {"start": options.init_adapter} if is_nearest(options.init_adapter) else {}
-    inputs = training_inputs(options, {"data": options.data}, **chosen)
+    inputs = training_inputs(options, {"data": options.data})
     # Faults are named before anything is deleted.
     read_data_directory(options.data, spk_sort=False, allow_pipes=options.allow_pipes)
     if options.force and options.out.exists():
@@ -43,7 +41,7 @@ def main(options: SpeakerOptions) -> None:
         load_base(options.base, device="cpu")
     if inputs.is_current(options.out, options.force, resume=True):
         return
-    from ia3_speech.speakers.speaker_run import adapt_to_speakers
+    from ia3_speech.training.speakers import adapt_to_speakers
 
     summary = adapt_to_speakers(options)
     if not options.part:

@@ -7,7 +7,7 @@
 Writes exp/NAME/{config.yaml, adapter/, checkpoints/last.pt, metrics.jsonl, train.json}. The adapter is from
 the last epoch whose dev WER is within one standard error of the lowest (training/trainer.py explains the
 rule), or the start if no epoch improved on it. An interrupted run resumes from its last checkpoint and ends
-with the same adapter, on a CPU bit for bit. Several GPUs: `accelerate launch -m ia3_speech.train …`.
+with the same adapter, on a CPU bit for bit. Several GPUs: `accelerate launch -m ia3_speech train …`.
 """
 
 import logging
@@ -17,10 +17,10 @@ from typing import Any
 
 from ia3_speech.adapters.record import GATE
 from ia3_speech.adapters.spec import AdapterSpec, term_at
+from ia3_speech.common.errors import TrainingError
+from ia3_speech.common.formatting import plural
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import overlap_of_train_and_dev
-from ia3_speech.errors import TrainingError
-from ia3_speech.formatting import plural
 from ia3_speech.training.config import TrainingOptions, check_options, replay_folder, training_inputs
 
 logger = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ def report(options: TrainingOptions, summary: dict[str, Any]) -> list[str]:
     """The result, in sentences."""
     adapter = f"{options.out}/adapter"
     if options.dev is None:
-        from ia3_speech.results.curve_files import gain_of_others
+        from ia3_speech.report.curve_files import gain_of_others
         from ia3_speech.training.few_minutes import cross_validation_report
 
         return [*cross_validation_report(adapter, summary), *filter(None, [gain_of_others(options.base)])]

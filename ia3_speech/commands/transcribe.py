@@ -32,7 +32,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from ia3_speech.atomic import replacing, write_text
+from ia3_speech.common.atomic import replacing, write_text
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.recordings import (
     STDIN,
@@ -64,10 +65,9 @@ from ia3_speech.decoding.options import (
     changed_fields,
 )
 from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.decoding.transcription import Transcriber
-from ia3_speech.errors import UserError
 from ia3_speech.model.hypotheses import decoded_again, unused_hotwords
-from ia3_speech.search import SearchOptions
 from ia3_speech.session import load, make_post_process
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def read_batch(files: Sequence[str], options: OutputOptions) -> Batch:
 
 def print_notes(recognizer: Recognizer, options: OutputOptions, *, has_hotwords: bool) -> None:
     """Print on stderr, at the end of a run, what the user may not expect of its output."""
-    from ia3_speech.confidence.storage import uncalibrated
+    from ia3_speech.decoding.calibrations import uncalibrated  # loads scoring
 
     is_chosen = recognizer.spec.choice
     greedy = options.alternatives and recognizer.search_record.get("search") == "greedy"

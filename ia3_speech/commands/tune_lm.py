@@ -17,17 +17,17 @@ from pathlib import Path
 import numpy as np
 
 from ia3_speech.adapters.spec import parse_adapter, tensor_files_of
-from ia3_speech.atomic import write_text
-from ia3_speech.cli import progress_stream
+from ia3_speech.common.atomic import write_text
+from ia3_speech.common.cli import progress_stream
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.inputs import Inputs
 from ia3_speech.data.text import normalize
 from ia3_speech.decoding.decode_directory import dev_logits
 from ia3_speech.decoding.options import ModelOptions
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.errors import UserError
-from ia3_speech.inputs import Inputs
+from ia3_speech.decoding.search import NO_LM, SearchOptions, make_search
 from ia3_speech.model.hypotheses import GreedySearch, Search
 from ia3_speech.model.location import base_files
-from ia3_speech.search import NO_LM, SearchOptions, make_search
 from ia3_speech.session import load
 
 LM_WEIGHTS = (0.2, 0.35, 0.5, 0.65, 0.8, 1.0)

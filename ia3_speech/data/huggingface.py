@@ -18,7 +18,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ia3_speech import atomic
+from ia3_speech.common import atomic
+from ia3_speech.common.errors import AudioError, DataError
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.data.corpora import csv_folder
 from ia3_speech.data.corpora.csv_folder import label_name
@@ -34,7 +35,6 @@ from ia3_speech.data.utterance import (
     raise_if_unusable,
     with_progress,
 )
-from ia3_speech.errors import AudioError, DataError
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
+from ia3_speech.common.errors import AudioError, UserError
 from ia3_speech.data import audio as audio_files
 from ia3_speech.data.audio import AUDIO_SUFFIXES, SAMPLE_RATE, load_audio
-from ia3_speech.errors import AudioError, UserError
 
 STDIN = "-"
 Item = TypeVar("Item")

@@ -9,8 +9,8 @@ from functools import cached_property, lru_cache
 from itertools import chain, pairwise
 from typing import Any, ClassVar, Literal
 
+from ia3_speech.common.errors import TextError
 from ia3_speech.data.numbers_in_words import needs_words, verbalize_numbers
-from ia3_speech.errors import TextError
 
 # ‘…’ is a pair of quotation marks; any other ’ is an apostrophe.
 QUOTED = re.compile(r"‘(\S(?:.*?\S)?)’(?!\w)")

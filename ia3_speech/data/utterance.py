@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ia3_speech.cli import progress_stream
+from ia3_speech.common.cli import progress_stream
+from ia3_speech.common.errors import AudioError
+from ia3_speech.common.formatting import plural, shorten
 from ia3_speech.data.audio import SAMPLE_RATE, audio_duration, load_audio, segment_of
-from ia3_speech.errors import AudioError
-from ia3_speech.formatting import plural, shorten
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 LEAVE_OUT = (
-    "Repair these files, or leave them out: for good by deleting their lines in the corpus's table, or in "
-    "utt2spk and then running fix; for one run with `on_error=skip`, if the command has this option."
+    "Repair these files, or leave them out with `on_error=skip`, or by deleting their lines in utt2spk."
 )
 MAX_LISTED = 20  # utterances that a message lists
 
@@ -148,10 +147,9 @@ def run_pipe(command: str) -> bytes:
         command.rstrip().removesuffix("|"), shell=True, capture_output=True, stdin=subprocess.DEVNULL
     )
     if done.returncode:
-        stderr = done.stderr.decode(errors="replace").strip().splitlines()
+        reason = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         raise AudioError(
-            f"{command}: the command failed with code {done.returncode}{': ' + stderr[-1] if stderr else ''} "
-            f"(run it by hand to see why)"
+            f"{command}: the command failed with code {done.returncode}: {reason or '(silently)'}"
         )
     return done.stdout
 

@@ -21,8 +21,8 @@ from threading import Lock
 
 import numpy as np
 
+from ia3_speech.common.errors import SearchError, UserError
 from ia3_speech.data.text import WORD_START, Vocabulary
-from ia3_speech.errors import SearchError, UserError
 from ia3_speech.model.hypotheses import NAN, Hypothesis, Logits, TimedWord
 
 NO_WORDS = ("<unk>", "<s>", "</s>")  # of a language model: unknown words, and the ends of a sentence

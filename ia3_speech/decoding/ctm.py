@@ -7,8 +7,8 @@ Times are in seconds. Definition: https://github.com/usnistgov/SCTK/blob/master/
 
 from pathlib import Path
 
+from ia3_speech.common.errors import UserError
 from ia3_speech.decoding.transcript import Word
-from ia3_speech.errors import UserError
 
 CONFIDENCES = "hyp.ctm"  # in a decode directory: its words with their confidences
 CHANNEL = "1"  # of a recording whose channels are not distinguished

@@ -23,7 +23,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from itertools import chain, groupby, zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,7 +32,9 @@ import numpy as np
 from ia3_speech.adapters.record import read_json
 from ia3_speech.adapters.spec import AdapterSpec, term_at
 from ia3_speech.adapters.weights import weights_sha256
-from ia3_speech.atomic import write_json, write_text
+from ia3_speech.common.atomic import write_json, write_text
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.inputs import Inputs, read_inputs, visible_files
 from ia3_speech.data.audio import SAMPLE_RATE, change_speed
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.table_file import format_table
@@ -43,8 +45,6 @@ from ia3_speech.data.utterance import BadAudio, Utterance, list_bad_audio, load_
 from ia3_speech.decoding.ctm import CONFIDENCES, ctm_line
 from ia3_speech.decoding.recognizer import Recognizer, pools
 from ia3_speech.decoding.transcript import Choice, Word
-from ia3_speech.errors import UserError
-from ia3_speech.inputs import Inputs, read_inputs, visible_files
 from ia3_speech.model.hypotheses import Hypothesis, Logits, TimedWord
 from ia3_speech.scoring.kaldi_files import format_trn
 
@@ -95,15 +95,12 @@ def decode_utterances(
         for _ in load_utterances(utterances, on_error="fail", **options):
             pass
     result = Decoding({utterance.id: "" for utterance in utterances})
-    if recognizer.test_time:  # remembers a speaker
-        utterances = sorted(utterances, key=lambda utterance: utterance.speaker)
     waves = load_utterances(utterances, on_error="skip", bad=result.bad, progress=False, **options)
     with with_progress(utterances, "decoding") as bar:
-        by_speaker = groupby(waves, lambda pair: pair[0].speaker)
-        for pool in ([*pairs] for _, pairs in by_speaker) if recognizer.test_time else pools(waves):
+        for pool in pools(waves):
             rows = [adapters[utterance.id].terms for utterance, _ in pool] if adapters else None
             played = [change_speed(wave, speed) for _, wave in pool]
-            recognized = recognizer.fresh().recognize(
+            recognized = recognizer.recognize(
                 played, lambda waves, _: bar.update(waves), rows, with_words=with_words
             )
             for (utterance, wave), recognition in zip(pool, recognized, strict=True):
@@ -285,7 +282,7 @@ def decoding_record(recognizer: Recognizer, result: Decoding, data: Path) -> dic
         "base": {"name": base.name, "sha256": base.fingerprint["sha256"]},
         "adapter": adapter_record(recognizer.spec),
         **recognizer.search_record,
-        **({"test_time": recognizer.test_time.method} if recognizer.test_time else {}),
+        **({"test_time": "suta"} if recognizer.test_time else {}),
         "confidence_scaling": recognizer.scaling and vars(recognizer.scaling),
         "normalize": "none",
         "utterances": len(result.texts),
@@ -301,7 +298,7 @@ def decoding_record(recognizer: Recognizer, result: Decoding, data: Path) -> dic
     }
 
 
-def environment_record(base: "Base", module: str) -> dict[str, Any]:
+def environment_record(base: "Base", command: str) -> dict[str, Any]:
     """How the texts are scored, device, precision with its reason, command line and versions."""
     return {
         **({"scoring": base.scoring} if base.scoring != "ctc" else {}),
@@ -309,7 +306,7 @@ def environment_record(base: "Base", module: str) -> dict[str, Any]:
         "dtype": base.dtype,
         "precision": base.precision,
         "precision_reason": base.precision_reason,
-        "command": shlex.join(["python", "-m", f"ia3_speech.{module}", *sys.argv[1:]]),
+        "command": shlex.join(["ia3-speech", command, *sys.argv[1:]]),
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("ia3-speech", "torch", "transformers", "numpy")},

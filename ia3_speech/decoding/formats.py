@@ -39,12 +39,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.recordings import Part
 from ia3_speech.decoding import subtitles
 from ia3_speech.decoding.ctm import CHANNEL, ctm_line
 from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word
-from ia3_speech.errors import UserError
 
 # sclite's syntax of alternatives ({ a / b }), optional words ((a)), labels (<a>) and nothing (@).
 SCLITE_SYNTAX = re.compile(r"[{}<>()]")

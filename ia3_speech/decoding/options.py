@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ia3_speech.adapters.spec import AdapterSpec, parse_adapter
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.recordings import STDIN
 from ia3_speech.decoding.recognizer import BATCH_SECONDS
 from ia3_speech.decoding.segments import PAUSE_SECONDS
 from ia3_speech.decoding.vad import VadMethod, choose_method
 from ia3_speech.decoding.word_times import Scaling
-from ia3_speech.errors import UserError
 
 PAUSE_LIMITS = (0.1, 10.0)  # seconds without speech that may end a line of live input
 MIN_INPUT = 1.0  # seconds of a batch, and of a piece of a long recording: shorter ones contain no word
@@ -136,8 +136,8 @@ class ModelOptions:
     Args:
         adapter: adapts the base to a speaker or domain: a registered name, an adapter's folder, or a sum such
             as accent:0.7+medical:0.5. auto chooses by the audio, for each recording, one of the registered
-            adapters or none; auto:accent,medical chooses among these only; auto-sum adds the adapters up,
-            weighted by how likely each is for the audio (default: the base alone)
+            adapters or none; auto:accent,medical chooses among these only (default: the base
+            alone)
         base: the pretrained recogniser (Whisper's --model): mini, a folder or a hub id such as
             facebook/wav2vec2-base-960h (default: the adapter's recorded base, else mini)
         device: cpu, cuda, … (default: cuda where there is one)
@@ -203,13 +203,11 @@ class TestTimeOptions:
     """Adaptation without transcripts
 
     Args:
-        test_time: adapt the vectors to the audio before it is transcribed: suta to each piece of at most 15 s
-            separately; dsuta also, slowly, along all recordings, which must be of one person (decode: along
-            the utterances of each speaker); this takes some eight times as long: docs/adaptation.md (default:
-            no adaptation)
+        test_time: adapt the vectors to the audio before it is transcribed: suta, to each piece of at most
+            15 s separately, which takes some eight times as long: docs/adaptation.md (default: no adaptation)
     """
 
-    test_time: Literal["suta", "dsuta"] | None = None
+    test_time: Literal["suta"] | None = None
 
 
 @dataclass(frozen=True)

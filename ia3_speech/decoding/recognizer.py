@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from ia3_speech.adapters.spec import BASE_ALONE, AdapterSpec, Term
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.batches import make_batches
 from ia3_speech.data.utterance import is_silent
 from ia3_speech.decoding.transcript import Choice, Word
 from ia3_speech.decoding.vad import VadMethod, cut_speech, find_speech
 from ia3_speech.decoding.word_times import Scaling, words_of
-from ia3_speech.errors import UserError
 from ia3_speech.model.hypotheses import Hypothesis, Search, search_each, search_rows
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Recognizer:
     scaling: Scaling | None = None  # of the words' confidences; None: they are not calibrated
     router: Any = None  # chooses each piece's recogniser: adapter, search, scaling (`routing.router.Router`)
     compute: Compute | None = None  # logits of rows; None: the base's model as it is
-    test_time: Any = None  # adapts vectors to each piece of audio (`unsupervised.suta.Suta`)
+    test_time: Any = None  # adapts vectors to each piece of audio (`decoding.suta.Suta`)
     batch_seconds: float = BATCH_SECONDS  # as for `session.load`, like `vad`
     max_seconds: float | None = None  # longer audio is cut at pauses; None: never
     vad: VadMethod = "off"
@@ -84,10 +84,6 @@ class Recognizer:
     def name(self) -> str | None:
         """The adapter's name; None for the base alone."""
         return str(self.spec) or None
-
-    def fresh(self) -> "Recognizer":
-        """This recogniser without its memory of test-time adaptation, for another request or speaker."""
-        return replace(self, test_time=self.test_time.fresh()) if self.test_time else self
 
     def texts(self, waves: Sequence[np.ndarray], rows: Sequence[Row] | None = None) -> list[str]:
         """The text of each waveform; see `recognize`."""

@@ -24,13 +24,13 @@ from typing import Any, Literal
 import numpy as np
 
 from ia3_speech.adapters.spec import BASE_ALONE, AdapterSpec, parse_adapter
+from ia3_speech.common.errors import AudioError
 from ia3_speech.data.audio import SAMPLE_RATE, load_channels
 from ia3_speech.data.recordings import UNDECODED, AudioInput, Recording, as_recording, is_one_recording
 from ia3_speech.data.utterance import Problem, find_problem, load_checked
 from ia3_speech.decoding.recognizer import Recognizer, pools
 from ia3_speech.decoding.segments import PostProcessor, make_segments, written_text
 from ia3_speech.decoding.transcript import Choice, Transcript, TranscriptSegment
-from ia3_speech.errors import AudioError
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Transcriber:
         wave, problem = load_checked(source.load, source.path, self.recognizer.base.minimum_samples)
         if problem and problem.fatal:
             raise AudioError(f"{source.path or 'array'}: {problem.reason}")
-        yield from make_segments(self.recognizer.fresh().stream(wave, advance), self.post_process)
+        yield from make_segments(self.recognizer.stream(wave, advance), self.post_process)
 
     def transcripts(
         self,
@@ -137,7 +137,7 @@ class Transcriber:
         if self.split:
             yield from (self.call(source, advance) for source in sources)
             return
-        post_process, recognizer = self.post_process, self.recognizer.fresh()
+        post_process, recognizer = self.post_process, self.recognizer
         timed = with_words or post_process is not None  # dictation needs the pauses
 
         def read() -> Iterator[tuple[tuple[Recording, Problem | None, int], np.ndarray]]:
@@ -181,7 +181,7 @@ class Transcriber:
         choices: list[Choice] = []
         if usable:
             rows = [adapters.get(name, BASE_ALONE).terms for name in names] if adapters else None
-            recognitions = self.recognizer.fresh().recognize(
+            recognitions = self.recognizer.recognize(
                 waves, lambda _, seconds: advance(seconds / len(waves)), rows, with_words=True
             )
             for name, recognition in zip(names, recognitions, strict=True):

@@ -19,10 +19,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ia3_speech.cli import pip_install
+from ia3_speech.common.cli import pip_install
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.decoding.long_recordings import HOP, best_cuts, cut_at_pauses
-from ia3_speech.errors import UserError
 
 VadMethod = Literal["off", "energy", "silero"]
 

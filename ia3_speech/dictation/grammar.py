@@ -7,9 +7,9 @@ from typing import NoReturn
 
 import yaml
 
-from ia3_speech.cli import CONFIGURATIONS
+from ia3_speech.common.cli import CONFIGURATIONS
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.kaldi.table_file import read_utf8
-from ia3_speech.errors import UserError
 
 PACKAGED_GRAMMAR = CONFIGURATIONS / "dictation.yaml"
 NUMBER = "{number}"

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ia3_speech.cli import pip_install
+from ia3_speech.common.cli import pip_install
+from ia3_speech.common.errors import AudioError
 from ia3_speech.data.audio import RATES, SAMPLE_RATE, UNKNOWN_SIZE, Mixer
-from ia3_speech.errors import AudioError
 
 PORTION_SECONDS = 0.1  # of audio that is read at once
 WIDTHS = {  # libsndfile's name of an encoding → bytes of a sample

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ia3_speech import atomic
-from ia3_speech.errors import UserError
+from ia3_speech.common import atomic
+from ia3_speech.common.errors import UserError
 from ia3_speech.lm.ngram import END, NEVER, SPECIAL, UNKNOWN, NgramModel, Order
 
 

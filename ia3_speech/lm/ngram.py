@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ia3_speech.errors import UserError
+from ia3_speech.common.errors import UserError
 
 UNKNOWN, START, END = 0, 1, 2  # ids of the three words below
 SPECIAL = ("<unk>", "<s>", "</s>")

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
-from ia3_speech.errors import AdapterError
+from ia3_speech.common.errors import AdapterError
 
 if TYPE_CHECKING:
     import torch

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ia3_speech.errors import AdapterError
+from ia3_speech.common.errors import AdapterError
 from ia3_speech.model import ia3
 from ia3_speech.model.architectures import ARCHITECTURES, IA3Config
 

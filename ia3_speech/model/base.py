@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ia3_speech.errors import AdapterError, BaseError
+from ia3_speech.common.errors import AdapterError, BaseError
 from ia3_speech.model.architectures import ARCHITECTURES
 from ia3_speech.model.fingerprint import fingerprint, remember_weights
 from ia3_speech.model.ia3 import PREFIX, architecture_of, head_parameters, layers_of
@@ -63,6 +63,13 @@ def load_classifier(
 ) -> Classifier:
     """A frozen encoder under a new random head, for training or for an adapter. Raises BaseError if it can't
     be loaded, or a weight of the encoder is missing.
+
+        base = load_classifier("mini", ["alexa", "computer", "other"])
+        model = attach(base.model)                      # transformers' Trainer trains it, with base.collate
+        save_adapter(model, "exp/keywords", base=base)  # the head with the vectors
+
+    The head is transformers' (`AutoModelForAudioClassification`): a projection, the mean over frames, and a
+    linear layer, as in SUPERB (Yang et al. 2021, arXiv 2105.01051).
 
     Args:
         name: mini, a folder or a hub id, with or without a CTC head; its layers above the encoder

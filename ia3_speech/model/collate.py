@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from ia3_speech.common.errors import AudioError, UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.recordings import to_waveform
 from ia3_speech.data.text import Vocabulary, target_text
-from ia3_speech.errors import AudioError, UserError
 from ia3_speech.model.architectures import AudioInput, Kernels, output_length, shortest_input
 
 logger = logging.getLogger(__name__)

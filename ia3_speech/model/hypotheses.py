@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from ia3_speech.common.errors import SearchError
+from ia3_speech.common.formatting import plural, shorten
 from ia3_speech.data.text import Vocabulary
-from ia3_speech.errors import SearchError
-from ia3_speech.formatting import plural, shorten
 
 if TYPE_CHECKING:
     from torch import Tensor

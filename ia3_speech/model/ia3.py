@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ia3_speech.errors import AdapterError
-from ia3_speech.formatting import in_columns
+from ia3_speech.common.errors import AdapterError
+from ia3_speech.common.formatting import in_columns
 from ia3_speech.model.architectures import ARCHITECTURES, PLACEMENTS, Architecture, IA3Config, format_layers
 
 PREFIX = "ia3_"  # the name of a vector's module inside the module that it scales: ia3_key, ia3_ffn, …
@@ -123,7 +123,7 @@ class Attachment:
     merged: Any = None  # an adapter in the model's weights: `adapters.merge.Merged`
     inserted: Any = None  # another method's parameters: `adapters.methods.Inserted`
     peft: Any = None  # PEFT's wrapper, while a method is inserted
-    prompt_frames: int = 0  # that a method puts before each row in the encoder
+    added_frames: int = 0  # number of frames that a method puts before each row in the encoder
     proven: set[tuple[str, ...]] = field(default_factory=set)  # sets of vectors with a proven effect
     # The state of the weights (`fingerprint.weights_state`) and their digests
     digests: tuple[list[tuple], dict[str, str]] = ([], {})
@@ -251,8 +251,9 @@ def parameter_table(model: nn.Module) -> str:
     counts["head"] = sum(p.numel() for p in (attachment(model).base_head or {}).values())
     rows = [("placement", "layers", "parameters", "share of the base")]
     for name, count in counts.items():
-        place = "" if name in ("conv", "head") else layers
-        rows += [(name, place, f"{count:,}", f"{count / base:.4%}")] * (count > 0)
+        if count:
+            layers_of_vectors = "" if name in ("conv", "head") else layers
+            rows.append((name, layers_of_vectors, f"{count:,}", f"{count / base:.4%}"))
     total = sum(counts.values())
     rows.append(("all", "", f"{total:,}", f"{total / base:.4%} of {base:,}"))
     return "\n".join(in_columns(rows, left=(0, 1, 3)))

@@ -15,7 +15,7 @@ its neighbours, it has no backward pass, and torch has deprecated it.
 import torch
 from torch import nn
 
-from ia3_speech.errors import UserError
+from ia3_speech.common.errors import UserError
 
 MAX_INT8 = 127  # symmetric: −127 … 127
 

@@ -3,7 +3,7 @@ Loads no torch."""
 
 from pathlib import Path
 
-from ia3_speech.inputs import visible_files
+from ia3_speech.common.inputs import visible_files
 
 PACKAGE = Path(__file__).resolve().parents[1]
 MINI = PACKAGE / "mini"
@@ -17,7 +17,6 @@ NOT_LOGITS = (
     "confidence.json",
     "gate.safetensors",
     "guard.json",
-    "people.safetensors",
     BASE_CURVE,
 )
 

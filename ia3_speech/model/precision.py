@@ -28,7 +28,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from ia3_speech.atomic import write_json
+from ia3_speech.common.atomic import write_json
 from ia3_speech.model.architectures import encoder_config
 from ia3_speech.model.ia3 import layers_of
 

@@ -34,10 +34,10 @@ from torch import nn
 
 from ia3_speech.adapters.card import base_name
 from ia3_speech.adapters.record import Adapter
-from ia3_speech.atomic import replacing, write_json
+from ia3_speech.common.atomic import replacing, write_json
+from ia3_speech.common.errors import BaseError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.text import WORD_START
-from ia3_speech.errors import BaseError
 from ia3_speech.model.architectures import IA3Config, Kernels
 from ia3_speech.model.attach import insert_vectors
 from ia3_speech.model.base import Base

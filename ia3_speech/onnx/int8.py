@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ia3_speech.common.errors import BaseError
 from ia3_speech.data.audio import load_audio
-from ia3_speech.errors import BaseError
 from ia3_speech.model.base import Base
 from ia3_speech.model.ia3 import layers_of
 from ia3_speech.model.location import HELD_OUT_SPEECH

@@ -17,18 +17,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ia3_speech.adapters.record import METADATA, describe_base, method_of, read_json, read_metadata, same_base
-from ia3_speech.adapters.spec import AdapterSpec
+from ia3_speech.adapters.card import other_method
+from ia3_speech.adapters.record import METADATA, describe_base, ia3_config, is_ours, read_json, same_base
+from ia3_speech.adapters.spec import AdapterSpec, Term
 from ia3_speech.adapters.weights import read_weights, vector_of, vectors_in
-from ia3_speech.atomic import write_json
+from ia3_speech.common.atomic import write_json
+from ia3_speech.common.errors import AdapterError, UserError
+from ia3_speech.common.formatting import shorten
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
 from ia3_speech.decoding.options import LoadOptions
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.segments import PostProcessor
 from ia3_speech.decoding.transcription import Transcriber
-from ia3_speech.errors import AdapterError, UserError
-from ia3_speech.formatting import shorten
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.hypotheses import GreedySearch
 
@@ -176,7 +177,7 @@ class OnnxBase:
         """The arrays of an adapter, or of a weighted sum, 1 + Σ wᵢ·(lᵢ − 1), by their inputs. Raises
         AdapterError as `read`."""
         terms = spec.terms
-        adapters = [self.read(term.folder) for term in terms]
+        adapters = [self.read(term) for term in terms]
         if spec.is_single:
             return adapters[0]
         rest, total = fsum([1.0, *(-term.weight for term in terms)]), {}
@@ -187,16 +188,17 @@ class OnnxBase:
                 total[name] = (summed + rest).astype(np.float32)
         return total
 
-    def read(self, folder: Path) -> dict[str, np.ndarray]:
+    def read(self, term: Term) -> dict[str, np.ndarray]:
         """An adapter's arrays from its folder, ours or PEFT's. Raises AdapterError if it is of another base
         or method, holds a head, lacks a vector of its record, or has a vector that fits no input."""
-        if (method := method_of(folder)) != "ia3":
+        term.refuse_damage()
+        folder, record = term.folder, term.record
+        if method := other_method(term.record):
             raise AdapterError(f"{folder}: its method is {method}, and a graph's inputs are IA³ vectors")
-        metadata = read_metadata(folder)
-        if metadata and not same_base(metadata.fingerprint, self.fingerprint):
+        if is_ours(record) and not same_base(recorded := record.get("fingerprint", {}), self.fingerprint):
             raise AdapterError(
-                f"{folder} was trained on another base, {metadata.base or 'unnamed'} "
-                f"({describe_base(metadata.fingerprint)}); the graph {self.folder} is of {self.name}, "
+                f"{folder} was trained on another base, {record.get('base') or 'unnamed'} "
+                f"({describe_base(recorded)}); the graph {self.folder} is of {self.name}, "
                 f"{describe_base(self.fingerprint)}"
             )
         tensors = read_weights(folder)
@@ -207,7 +209,7 @@ class OnnxBase:
             )
         arrays = {f"{each.module}.ia3_{each.placement}": each.values for each in vectors_in(tensors)}
         self.check_vectors(folder, arrays)
-        if metadata and (missing := self.inputs_of(metadata.ia3_config) - arrays.keys()):
+        if is_ours(record) and (missing := self.inputs_of(ia3_config(record, folder)) - arrays.keys()):
             names = shorten(sorted(missing), most=5)
             raise AdapterError(f"{folder}: its {METADATA} records {names}, which its tensors lack")
         return arrays

@@ -1,1 +1,1 @@
-"""One HTML page that compares two systems on a test set, and a folder of its tables."""
+"""Records of an experiment in; RESULTS.md, the HTML page, its figures, and the last lines of a recipe out."""

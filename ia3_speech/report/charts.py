@@ -12,10 +12,10 @@ from textwrap import wrap
 
 from markupsafe import Markup, escape
 
-from ia3_speech.atomic import replacing
-from ia3_speech.cli import pip_install
-from ia3_speech.errors import UserError
-from ia3_speech.formatting import percent, plural
+from ia3_speech.common.atomic import replacing
+from ia3_speech.common.cli import pip_install
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.formatting import percent, plural
 from ia3_speech.scoring.table import Bounds
 
 WIDTH, HEIGHT = 480, 300
@@ -141,7 +141,7 @@ class Chart:
     @property
     def shapes(self) -> list[Markup]:
         series = [shape for series in self.series for shape in draw_series(series, self.x, self.y)]
-        return [*draw_axes(self.x, self.y), *series, *draw_texts(self.series, self.x, self.y)]
+        return [*draw_axes(self.x, self.y), *series]
 
     @property
     def svg(self) -> Markup:
@@ -224,7 +224,7 @@ def draw_axes(x: Axis, y: Axis) -> list[Markup]:
 
 
 def draw_series(series: Series, x: Axis, y: Axis) -> list[Markup]:
-    """The line of a series, then for each dot its whisker and the dot."""
+    """The line of a series, then for each dot its whisker, the dot, and its text on the side with space."""
     shapes = []
     places = [(x.pixel(point.x, LEFT, RIGHT), y.pixel(point.y, BOTTOM, TOP)) for point in series.points]
     if series.line and len(places) > 1:
@@ -237,27 +237,9 @@ def draw_series(series: Series, x: Axis, y: Axis) -> list[Markup]:
             shapes.append(element("line", x1=left, x2=left, y1=y1, y2=y2, class_="whisker"))
         title, dot = element("title", point.title), {"cx": left, "cy": top, "r": round(point.radius, 2)}
         shapes.append(element("circle", title, **dot, class_=f"dot {series.style}"))
-    return shapes
-
-
-def draw_texts(series: Sequence[Series], x: Axis, y: Axis) -> list[Markup]:
-    """The texts of dots, each on the first of six sides on which it covers no dot and no other text."""
-    points = [point for drawn in series if drawn.dots for point in drawn.points]
-    places = [(x.pixel(point.x, LEFT, RIGHT), y.pixel(point.y, BOTTOM, TOP)) for point in points]
-    taken, shapes = [(left - 4, left + 4, top - 4, top + 4) for left, top in places], []
-    for point, (left, top) in zip(points, places, strict=True):
-        length, sides = 7 * len(point.text), []
-        for below in (-6, 14, 4):
-            for start, anchor in ((left + 7, "start"), (left - 7 - length, "end")):
-                box = (start, start + length, top + below - 9, top + below + 2)
-                hidden = sum(a < box[1] and box[0] < b and c < box[3] and box[2] < d for a, b, c, d in taken)
-                outside = start < LEFT or start + length > RIGHT
-                sides.append((hidden + 1000 * outside, len(sides), box, anchor))
-        _, _, box, anchor = min(sides)
         if point.text:
-            taken.append(box)
-            base = box[0] if anchor == "start" else box[1]
-            shapes.append(element("text", point.text, x=base, y=box[3] - 2, text_anchor=anchor))
+            side, anchor = (7, "start") if left + 7 + 7 * len(point.text) <= RIGHT else (-7, "end")
+            shapes.append(element("text", point.text, x=left + side, y=top - 6, text_anchor=anchor))
     return shapes
 
 

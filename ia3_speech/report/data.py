@@ -14,14 +14,24 @@ from pathlib import Path
 
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.weights import Vector, read_weights, vectors_in
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.errors import UserError
-from ia3_speech.results import curve_files
+from ia3_speech.report import curve_files
 from ia3_speech.scoring.alignment import Pair, align
 from ia3_speech.scoring.error_rates import Json
-from ia3_speech.scoring.record import BASE, GREEDY, OUT_OF_DOMAIN, SEARCHES, Result, load_json, read_result
+from ia3_speech.scoring.record import (
+    BASE,
+    GREEDY,
+    HOTWORDS,
+    LM,
+    OUT_OF_DOMAIN,
+    SEARCHES,
+    Result,
+    load_json,
+    read_result,
+)
 from ia3_speech.scoring.term_errors import TermList, read_term_list
 
 logger = logging.getLogger("ia3_speech.report")
@@ -97,21 +107,21 @@ class ReportData:
         return [system for system in self.systems if system.result.confidences]
 
 
-def read_report(
-    data: Path, decode_dir: Path, baseline: Path | None = None, training: Path | None = None
-) -> ReportData:
-    """Read a decode directory, its baseline, and the files beside it in place of paths that are not given.
+def read_report(data: Path, decode_dir: Path, training: Path | None = None) -> ReportData:
+    """Read a decode directory, its baseline, and the files beside it.
+
+    Args:
+        training: metrics.jsonl, if it is not beside `decode_dir`.
 
     Raises:
-        UserError: a given path does not exist, `decode_dir` was not scored, or not against the baseline, a
-            file is damaged, or the files do not belong together.
+        UserError: a given path does not exist, `decode_dir` was not scored, a file is damaged, or the files
+            do not belong together.
     """
-    for path in filter(None, (baseline, training)):
-        if not path.exists():
-            raise UserError(f"{path}: there is no such file or folder")
+    if training and not training.exists():
+        raise UserError(f"{training}: there is no such file or folder")
     system, folder = read_decoded_system(decode_dir), decode_dir.absolute().parent
     beside = [read_result(file) for file in sorted(folder.parent.glob("*/*/score.json"))]
-    against = read_baseline(system.result, baseline, beside)
+    against = read_baseline(system.result, beside)
     if against:
         check_comparable(system, against)
     shown = {side.folder.resolve() for side in (system, against) if side}
@@ -151,18 +161,15 @@ def read_report(
     )
 
 
-def read_baseline(result: Result, baseline: Path | None, beside: list[Result]) -> DecodedSystem | None:
-    """The baseline of a score: the given folder, the recorded folder, or a result of the same name."""
-    if baseline and not result.has_baseline:
-        command = f"ia3-speech score {result.record['data']} {result.folder} --baseline {baseline}"
-        raise UserError(f'{result.folder}: was scored without a baseline (run "{command}")')
+def read_baseline(result: Result, beside: list[Result]) -> DecodedSystem | None:
+    """The baseline of a score: the recorded folder, or a result of the same name; None without a baseline."""
     if not result.has_baseline:
         return None
     recorded = Path(result.record["baseline_dir"])
     alike = [r.folder for r in beside if (r.set, r.label) == (result.set, result.baseline_label)]
-    place = baseline or next((place for place in (recorded, *alike) if place.exists()), None)
+    place = next((place for place in (recorded, *alike) if place.exists()), None)
     if not place:
-        raise UserError(f"{recorded}: the baseline of {result.folder} is missing (give `baseline`)")
+        raise UserError(f"{recorded}: the baseline of {result.folder} is missing (score it again)")
     return read_decoded_system(place)
 
 
@@ -174,6 +181,9 @@ def find_files(result: Result, folder: Path, beside: list[Result]) -> dict[str, 
         for other in beside
         if other.folder.parent == folder and other.set == OUT_OF_DOMAIN != result.set
     }
+    search = (
+        LM if result.search == HOTWORDS else result.search
+    )  # compared with the base, not without hot words
     curves = sorted(exp.glob("curve*.json"), key=lambda file: file.stem)
     curves = [file for file in curves if result.name in load_json(file).get("systems", [result.name])]
     return {
@@ -181,7 +191,7 @@ def find_files(result: Result, folder: Path, beside: list[Result]) -> dict[str, 
         "training": folder / "metrics.jsonl",
         "curve": next(iter(curves), None),
         "trade_off": exp / "trade_off.json",
-        "out_of_domain": out_of_domain.get(result.search, out_of_domain.get(GREEDY)),
+        "out_of_domain": out_of_domain.get(search, out_of_domain.get(GREEDY)),
         "terms": terms if terms.exists() else exp / terms.name,
     }
 

@@ -1,25 +1,15 @@
-"""The report's charts, and their files for papers: NAME.svg, NAME.pdf, and NAME.csv with the numbers.
-
-    ia3-speech report data/test exp/NAME/decode --figures figures
-
-In: report data. Out: `Chart`s, and the files. CairoSVG, the extra `figures`, converts SVG to PDF and PNG.
-"""
+"""The report's charts. In: report data. Out: `Chart`s."""
 
 import math
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
-from ia3_speech.atomic import write_text
-from ia3_speech.formatting import percent, plural, with_interval
+from ia3_speech.common.formatting import percent, plural, with_interval
 from ia3_speech.report import charts
 from ia3_speech.report.charts import Axis, Chart, Point, Series, rate_axis, tick_labels
+from ia3_speech.report.curve_files import LearningCurve, TradeOff
 from ia3_speech.report.data import DecodedSystem, ReportData
-from ia3_speech.report.vector_chart import QUANTILES, draw_vectors, quantiles_of
-from ia3_speech.results.curve_files import LearningCurve, TradeOff
 from ia3_speech.scoring.error_rates import Json
 from ia3_speech.scoring.sentences import few_clusters_sentence
 from ia3_speech.scoring.significance import wilson_interval
@@ -167,51 +157,3 @@ def labels_content(report: ReportData, tables: Mapping[str, Table]) -> dict[str,
         labels.append({"table": table, "summary": summary, "chart": chart, "few": few})
     note = few_clusters_sentence(result.all.ci_unit) if any(label["few"] for label in labels) else ""
     return {"labels": labels, "note": note} if labels else {}
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A chart with its numbers."""
-
-    name: str  # of its files, without the suffix
-    svg: str  # contents of the SVG file
-    table: Table  # its numbers
-
-
-def report_figures(report: ReportData, tables: Mapping[str, Table]) -> Iterator[Figure]:
-    """Every chart of the page, in its order."""
-    for system in report.with_confidences:
-        chart, rows = reliability_chart(report, system), []
-        for part in system.result.confidences["bins"]:
-            right = Rate(part["right"], wilson_interval(part["right"], part["words"]))
-            bounds = [100 * part["low"], 100 * part["high"]]
-            rows.append([*bounds, part["words"], Rate(part["confidence"]), right])
-        head = ["from %", "to %", "words", "mean confidence %", "right %"]
-        yield Figure(f"reliability_{file_name(system.name)}", chart.svg_file, Table("", "", head, rows))
-    for label in labels_content(report, tables).get("labels", ()):
-        if label["chart"]:
-            yield Figure(f"wer_{file_name(label['table'].name)}", label["chart"].svg_file, label["table"])
-    rows = [[epoch["epoch"], epoch["loss"], Rate(epoch["dev_wer"])] for epoch in report.training]
-    epochs = Table("", "", ["epoch", "CTC loss", "dev WER %"], rows)
-    for name, chart in experiment_charts(report).items():
-        yield Figure(name, chart.svg_file, tables.get(name, epochs))
-    if report.vectors:
-        head = ["layer", "placement", *(f"{100 * share:g} % lie below" for share in QUANTILES)]
-        rows = [[*key, *values.tolist()] for key, values in quantiles_of(report.vectors).items()]
-        svg = draw_vectors(report.vectors, "Values of the vectors")
-        yield Figure("vectors", svg, Table("", "", head, rows))
-
-
-def file_name(text: str) -> str:
-    """The text in letters, digits and underscores, so that a name from outside can't be another path."""
-    return re.sub(r"\W+", "_", text)
-
-
-def write_figures(folder: Path, figures: list[Figure]) -> list[str]:
-    """Write the files of each figure into `folder`, whose other files stay; returns the formats."""
-    suffixes = [".svg", ".pdf"] if charts.has_cairo() else [".svg"]
-    for figure in figures:
-        write_text(folder / f"{figure.name}.csv", figure.table.csv())
-        for suffix in suffixes:
-            charts.write_picture(folder / f"{figure.name}{suffix}", figure.svg)
-    return [suffix.removeprefix(".").upper() for suffix in suffixes]

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ia3_speech.adapters.card import card_title, other_method, set_name
-from ia3_speech.formatting import percent, plural
+from ia3_speech.common.formatting import percent, plural
 from ia3_speech.report import figures
 from ia3_speech.report.data import ReportData
 from ia3_speech.report.spectrogram import draw_largest_changes
@@ -23,7 +23,7 @@ from ia3_speech.report.tables import count_words, label_choices, shown_cell, utt
 from ia3_speech.report.vector_chart import draw_vectors
 from ia3_speech.scoring import sentences
 from ia3_speech.scoring.error_rates import Json
-from ia3_speech.scoring.record import HOTWORDS
+from ia3_speech.scoring.record import HOTWORDS, OUT_OF_DOMAIN
 from ia3_speech.scoring.table import Rate, Table
 
 EXPERIMENT_SECTIONS = [  # id, heading, charts; a table may have the name of the first chart
@@ -65,14 +65,13 @@ def make_page(
         files("ia3_speech.report").joinpath(file).read_text("utf-8") for file in ("page.css", "page.js")
     )
     result = report.system.result
-    baseline, start = (system and system.result for system in (report.baseline, report.start))
     compared = f" compared with {report.baseline.name}" if report.baseline else ""
     words = plural(result.all.words, "word")
     return environment.get_template("page.html.jinja").render(
         report=report,
         title=f"{adapter_title(report)}, tested on {set_name(result.record['data'])}",
         facts=f"{sentences.size_of(result)} · {words} · {report.system.name}{compared}",
-        sentences=[*sentences.summary_sentences(result, baseline, start, report.out_of_domain)],
+        sentences=[*summary_sentences(report)],
         warnings=[*report_warnings(report)][:1],
         cards=rate_cards(report),
         sections=make_sections(report, tables, players, allow_pipes),
@@ -116,6 +115,17 @@ def make_sections(
 
 
 # ---- header
+
+
+def summary_sentences(report: ReportData) -> Iterator[str]:
+    """The effect on the test set, on sentences that are not in training, and on out-of-domain speech."""
+    result = report.system.result
+    base, baseline = (side and side.result for side in (report.start, report.baseline))
+    yield f"On {sentences.size_of(result)}: {sentences.gain(result, base, baseline)}."
+    if sentence := sentences.unseen_sentence(result):
+        yield sentence
+    if report.baseline and result.set != OUT_OF_DOMAIN:
+        yield sentences.out_of_domain_sentence(report.out_of_domain, result.search)
 
 
 def adapter_title(report: ReportData) -> str:
@@ -177,7 +187,7 @@ def report_warnings(report: ReportData) -> Iterator[str]:
 
 def result_notes(report: ReportData) -> Iterator[str]:
     result, baseline = report.system.result, report.baseline
-    yield from sentences.interval_sentences(result)
+    yield sentences.interval_sentence(result)
     if baseline:
         coloured = "" if result.few_clusters else "; coloured where the interval excludes 0"
         against = "what each system is compared with" if report.others else baseline.name

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from ia3_speech.common.errors import AudioError
+from ia3_speech.common.formatting import percent, plural
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.ctm import CONFIDENCES, read_words
 from ia3_speech.decoding.transcript import Transcript, Word
-from ia3_speech.errors import AudioError
-from ia3_speech.formatting import percent, plural
 from ia3_speech.report.charts import element, picture, write_picture
 from ia3_speech.report.data import DecodedSystem, ReportData
 from ia3_speech.scoring.error_rates import normalized_words

@@ -30,13 +30,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ia3_speech.atomic import replacing, unexpected_file
+from ia3_speech.common.atomic import replacing, unexpected_file
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.formatting import numeric_order, plural
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.utterance import Utterance, load_utterances
-from ia3_speech.errors import UserError
-from ia3_speech.formatting import numeric_order, plural
+from ia3_speech.report.curve_files import learning_curve_table, trade_off_table
 from ia3_speech.report.data import ReportData
-from ia3_speech.results.curve_files import learning_curve_table, trade_off_table
 from ia3_speech.scoring.error_rates import compared_rows, rates_table, terms_table
 from ia3_speech.scoring.sentences import direction, true_minus
 from ia3_speech.scoring.table import INTERVAL, Cell, Rate, Table, cell_text
@@ -62,10 +62,12 @@ def report_tables(report: ReportData) -> dict[str, Table]:
 
 def systems_table(report: ReportData) -> Table:
     """Error rates of all systems, and the changes of the WER from the systems that they are compared with."""
-    head = ["system", "WER %", "CER %", *["term errors %"] * bool(report.system.result.terms)]
+    head = ["system", "WER %", "CER %"]
+    head += ["term errors %"] if report.system.result.terms else []
     head += ["substitutions", "deletions", "insertions"]
     systems = [(system.name, system.result) for system in report.all_systems]
-    head += ["change %", "compared with"] * any(result.has_baseline for _, result in systems)
+    if any(result.has_baseline for _, result in systems):
+        head += ["change %", "compared with"]
     rows = [
         (name, result.all, {"compared with": result.baseline_label, "CER %": result.all.rate("cer")})
         for name, result in systems
@@ -78,7 +80,8 @@ def systems_table(report: ReportData) -> Table:
 def tables_by_label(report: ReportData) -> Iterator[Table]:
     """A table for each label that has several values with words, the speakers first."""
     labels = report.system.result.by_label
-    names = [f"{system.name} WER %" for system in report.systems] + ["change %"] * bool(report.baseline)
+    names = [f"{system.name} WER %" for system in report.systems]
+    names += ["change %"] if report.baseline else []
     for label in sorted(labels, key=lambda label: (label != "speaker", label)):
         values = [value for value, row in labels[label].items() if row.wer is not None]
         sides = [system.result.by_label[label] for system in report.systems]
@@ -145,7 +148,7 @@ def shown_cell(cell: Cell, few_clusters: bool = False) -> tuple[str, str, str]:
     interval excludes 0 and is from enough clusters."""
     if isinstance(cell, Rate):
         text, bounds = cell.parts
-        style = direction(cell.bounds) if cell.signed and not few_clusters else ""
+        style = direction(cell) if cell.signed and not few_clusters else ""
         return true_minus(text), true_minus(bounds), style
     return true_minus(cell_text(cell)) if isinstance(cell, int | float) else cell_text(cell), "", ""
 
@@ -270,4 +273,4 @@ def instead_text(words: Counter) -> str:
     """`met 3, (nothing) 1, …`: the most frequent first."""
     by_frequency = sorted(words.items(), key=lambda item: (-item[1], item[0]))
     named = [f"{word or '(nothing)'} {count}" for word, count in by_frequency[:MAX_INSTEAD]]
-    return ", ".join(named + ["…"] * (len(words) > MAX_INSTEAD))
+    return ", ".join([*named, "…"] if len(words) > MAX_INSTEAD else named)

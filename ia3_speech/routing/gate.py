@@ -9,13 +9,11 @@ channel of the base's front end, below every vector. Out: the number, mean and c
 file holds no audio, text or single utterance. Statistics of several adapters are pooled by addition, without
 training. For other points: probabilities, the base's first.
 
-Of a person who agreed to be recognised by their voice the file holds the points themselves, see `people`.
-
 Each kind of speech is a Gaussian around its mean. All share a covariance, pooled from the folders (a linear
 discriminant; Fisher 1936) and shrunk towards its diagonal, since a folder may have only some twenty
 utterances. An adapter must be likelier than the base by a margin, and a point far from an adapter's speech
-never gets the adapter; a temperature makes the probabilities less certain. scripts/choose_gate.md has these
-numbers, chosen on dev.
+never gets the adapter; a temperature makes the probabilities less certain. scripts/mini/choose_gate.md has
+these numbers, chosen on dev.
 """
 
 import json
@@ -31,11 +29,11 @@ import numpy as np
 from ia3_speech.adapters.card import update_card
 from ia3_speech.adapters.record import GATE, METADATA, describe_base, read_record, same_base, write_record
 from ia3_speech.adapters.registry import home, without_writers
-from ia3_speech.atomic import replacing
+from ia3_speech.common.atomic import replacing
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance, load_utterances
-from ia3_speech.errors import UserError
 from ia3_speech.model.location import GENERAL_SPEECH
 
 logger = logging.getLogger(__name__)
@@ -55,7 +53,6 @@ TEMPERATURE = 8.4  # by which nats are divided before they become probabilities
 MAX_LOG_ODDS, MAX_FAR_LOG_ODDS = 10.0, 2.9  # that a guard's rule gets; far from an adapter no gate is sure
 MAX_CHANNELS = 2_048  # of a base's front end
 TENSORS = {"mean": "F32", "deviation": "F32", "correlation": "F16"}
-POINTS = {"points": "F16"}  # in place of these, of a person who may be recognised
 # fp16 may lower an eigenvalue of the correlations by this; shrinkage makes up for it.
 ROUNDING = SHRINKAGE / 2
 CONSTANT = 1e-3  # share of the mean variance: the variance of a channel that never changes
@@ -69,13 +66,11 @@ class SpeechStatistics:
         count: number of utterances.
         mean: (d,).
         scatter: (d, d), Σ (x − mean)(x − mean)ᵀ.
-        points: (utterances, d), of a person who may be recognised by them; else None.
     """
 
     count: int
     mean: np.ndarray
     scatter: np.ndarray
-    points: np.ndarray | None = None
 
 
 def utterance_point(base: "Base", features: "Tensor") -> np.ndarray:
@@ -84,13 +79,13 @@ def utterance_point(base: "Base", features: "Tensor") -> np.ndarray:
     return frames.float().std(0, unbiased=False).double().cpu().numpy()
 
 
-def measure_speech(base: "Base", waves: Iterable[np.ndarray], *, identify: bool = False) -> SpeechStatistics:
-    """The statistics of utterances, float32 (samples,), 16 kHz; `base` carries no vectors. With `identify`
-    they hold the points. Raises UserError for fewer than two utterances."""
+def measure_speech(base: "Base", waves: Iterable[np.ndarray]) -> SpeechStatistics:
+    """The statistics of utterances, float32 (samples,), 16 kHz; `base` carries no vectors. Raises UserError
+    for fewer than two utterances."""
     points = points_of(base, waves)
     if len(points) < 2:
         raise UserError(f"{len(points)} utterances are too few for a gate (two are needed)")
-    return speech_statistics(points, identify=identify)
+    return speech_statistics(points)
 
 
 def points_of(base: "Base", waves: Iterable[np.ndarray]) -> np.ndarray:
@@ -99,11 +94,10 @@ def points_of(base: "Base", waves: Iterable[np.ndarray]) -> np.ndarray:
     return np.array([utterance_point(base, base.features(wave)) for wave in cut])
 
 
-def speech_statistics(points: np.ndarray, *, identify: bool = False) -> SpeechStatistics:
-    """Of points, (utterances, d), which they hold with `identify`."""
+def speech_statistics(points: np.ndarray) -> SpeechStatistics:
+    """The statistics of points, (utterances, d)."""
     mean = points.mean(0)
-    scatter = (points - mean).T @ (points - mean)
-    return SpeechStatistics(len(points), mean, scatter, points if identify else None)
+    return SpeechStatistics(len(points), mean, (points - mean).T @ (points - mean))
 
 
 # --- the file -----------------------------------------------------------------------------------------------
@@ -113,25 +107,20 @@ def write_gate(folder: Path, speech: SpeechStatistics, fingerprint: dict[str, An
     """Write gate.safetensors into the folder of an adapter, or of a base, with this front end.
 
     It holds `mean` and `deviation`, (d,), fp32, and `correlation`, the upper triangle of the matrix,
-    (d·(d − 1)/2,), fp16: 300 kB for 544 channels; or `points`, (utterances, d), fp16: 1 kB an utterance. In
-    the header, as JSON, are schema, fingerprint, depth and utterances.
+    (d·(d − 1)/2,), fp16: 300 kB for 544 channels. In the header, as JSON, are schema, fingerprint, depth and
+    utterances.
     """
     from safetensors.numpy import save_file
 
     record = {"schema": SCHEMA, "depth": "front_end", "utterances": speech.count, "fingerprint": fingerprint}
-    tensors = moments(speech) if speech.points is None else {"points": speech.points.astype(np.float16)}
-    with replacing(folder / GATE) as new:
-        save_file(tensors, new, {"gate": json.dumps(record)})
-
-
-def moments(speech: SpeechStatistics) -> dict[str, np.ndarray]:
-    """TENSORS."""
     covariance = speech.scatter / (speech.count - 1)
     deviation = np.sqrt(np.diag(covariance))
     scale = np.where(deviation > 0, deviation, 1.0)  # 1 for a channel that never changes
     correlation = (covariance / np.outer(scale, scale))[np.triu_indices(len(scale), 1)]
     tensors = {"mean": speech.mean.astype(np.float32), "deviation": deviation.astype(np.float32)}
-    return tensors | {"correlation": correlation.astype(np.float16)}
+    tensors["correlation"] = correlation.astype(np.float16)
+    with replacing(folder / GATE) as new:
+        save_file(tensors, new, {"gate": json.dumps(record)})
 
 
 def add_gate(
@@ -140,7 +129,6 @@ def add_gate(
     utterances: Sequence[Utterance],
     name: str | None = None,
     *,
-    identify: bool = False,
     allow_pipes: bool = False,
 ) -> int:
     """Write the gate of an adapter, or of a base, from utterances without their texts, and note it in the
@@ -149,15 +137,13 @@ def add_gate(
     Args:
         base: without vectors.
         name: the adapter's, for its card.
-        identify: the utterances are of one person, who agreed to be recognised by them.
         allow_pipes: run shell commands in wav.scp.
     """
-    speech = measure_speech(base, chosen_waves(base, utterances, allow_pipes), identify=identify)
+    speech = measure_speech(base, chosen_waves(base, utterances, allow_pipes))
     with without_writers():  # a registered adapter may be replaced meanwhile
         write_gate(folder, speech, base.fingerprint)
         if (folder / METADATA).exists():
-            gate = {"utterances": speech.count} | ({"identify": True} if identify else {})
-            write_record(folder, read_record(folder) | {"gate": gate})
+            write_record(folder, read_record(folder) | {"gate": {"utterances": speech.count}})
             update_card(folder, name)
     return speech.count
 
@@ -233,17 +219,15 @@ def read_gate(folder: Path, base: dict[str, Any], channels: int | None = None) -
     Raises:
         UserError: it is damaged, it belongs to another base, or its numbers are no covariance.
     """
-    with open_statistics(folder / GATE, "gate", base) as (tensors, record):
+    with open_gate(folder / GATE, base) as (tensors, record):
+        if "points" in tensors.keys():  # noqa: SIM118  (no dictionary)
+            raise ValueError("a voice print of version 0.2, which is not used any more")
         count = record["utterances"]
         if not (type(count) is int and 2 <= count <= 2 * MAX_UTTERANCES):
             raise ValueError("holds no number of utterances")
-        types = POINTS if [*POINTS] == [*tensors.keys()] else TENSORS
-        size = channels or min(tensors.get_slice(next(iter(types))).get_shape()[-1], MAX_CHANNELS)
-        shapes = [[count, size]] if types is POINTS else [[size], [size], [size * (size - 1) // 2]]
-        values = checked_tensors(tensors, types, shapes)
-        if types is POINTS:
-            return speech_statistics(*values, identify=True)
-        mean, deviation, correlation = values
+        size = channels or min(tensors.get_slice("mean").get_shape()[0], MAX_CHANNELS)
+        shapes = [[size], [size], [size * (size - 1) // 2]]
+        mean, deviation, correlation = checked_tensors(tensors, TENSORS, shapes)
         matrix = np.eye(size)
         matrix[np.triu_indices(size, 1)] = correlation
         matrix += np.triu(matrix, 1).T
@@ -254,14 +238,14 @@ def read_gate(folder: Path, base: dict[str, Any], channels: int | None = None) -
 
 
 @contextmanager
-def open_statistics(file: Path, entry: str, base: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """A context with an open safetensors file, and the record in its header's `entry`. Raises UserError if it
-    is of another base than the fingerprint's, or damaged, as far as it is read in the context."""
+def open_gate(file: Path, base: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """A context with an open gate.safetensors, and the record in its header. Raises UserError if it is of
+    another base than the fingerprint's, or damaged, as far as it is read in the context."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(file, "np") as tensors:
-            record = json.loads((tensors.metadata() or {})[entry])
+            record = json.loads((tensors.metadata() or {})["gate"])
             if record["schema"] != SCHEMA:
                 raise ValueError("written by another version of ia3-speech")
             if not same_base(fingerprint := dict(record["fingerprint"]), base):

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ia3_speech.adapters.record import GUARD, is_number, same_base
-from ia3_speech.atomic import write_json
+from ia3_speech.common.atomic import write_json
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.utterance import Utterance, load_utterances, with_progress
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.errors import UserError
 from ia3_speech.model.location import MINI
 from ia3_speech.routing.gate import GaussianGate, general_gate, points_of, read_gate
 from ia3_speech.scoring.error_rates import text_errors
@@ -184,8 +184,8 @@ def fit_rule(sets: Sequence[Observations], prior: Rule) -> Rule:
 
 
 def fit_limits(speech: Observations, general: Observations) -> tuple[float, float]:
-    """LIMITS, or wider: the gate is not sure of the base where the adapter has fewer errors in its own
-    speech, nor of the adapter where the base has fewer errors in general speech."""
+    """Widens LIMITS until the gate never overrides the better text on dev: neither the adapter's, in its own
+    speech, nor the base's, in general speech."""
     gates = [each.inputs[:, INPUTS.index("gate")] for each in (speech, general)]
     better = [each.errors[:, 0] - each.errors[:, 1] for each in (speech, general)]
     low = gates[0][better[0] > 0].min(initial=LIMITS[0])

@@ -5,30 +5,27 @@
     router(features)           candidates of each piece: a recogniser with medical, Choice("medical", 0.98)
 
 In: adapters with their gates, and a base with a gate of out-of-domain speech. Out: for each piece its
-candidates, which are recognisers with their searches and scalings. The audio answers two questions: which
-kind of speech is it (`gate`), and which person speaks, of those who agreed to be recognised (`people`)? The
-adapters of both are summed: medical+anna. With guards each candidate is recognised, and the rules choose, by
-how sure the texts are (see `guard`); the gate then only leaves out who is unlikely, and chooses where it is
-sure.
+candidates, which are recognisers with their searches and scalings. Without guards the gate chooses (see
+`gate`). With guards each candidate is recognised, and the rules choose, by how sure the texts are (see
+`guard`); the gate then only leaves out adapters that are unlikely, and chooses where it is sure.
 """
 
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ia3_speech.adapters.card import is_biometric, other_method
+from ia3_speech.adapters.card import other_method
 from ia3_speech.adapters.io import check_base
-from ia3_speech.adapters.record import GATE, GUARD, read_metadata, read_summary, same_base
+from ia3_speech.adapters.record import GATE, GUARD, same_base
 from ia3_speech.adapters.registry import MAX_LISTED
-from ia3_speech.adapters.spec import AUTO_SUM, AdapterSpec
+from ia3_speech.adapters.spec import AdapterSpec, Term
+from ia3_speech.common.errors import UserError
 from ia3_speech.decoding.recognizer import Candidates, Memory, Recognition, Recognizer
 from ia3_speech.decoding.transcript import Choice
-from ia3_speech.errors import UserError
 from ia3_speech.routing.gate import (
     GaussianGate,
     channels_of,
@@ -38,7 +35,6 @@ from ia3_speech.routing.gate import (
     utterance_point,
 )
 from ia3_speech.routing.guard import Guard, inputs_of, rule_of
-from ia3_speech.routing.people import People, read_background
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +43,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MIN_WEIGHT = 0.02  # of an adapter in a sum: a smaller one makes no audible difference
 MAX_ADAPTERS = 3  # with guards, that recognise a piece beside the base
 SURE = 0.95  # a gate's probability of an adapter among several, from which on no rule is asked
 STAY = 0.9  # probability that the next piece of a recording needs the same adapter
@@ -58,21 +53,18 @@ class Gates:
     """What a router chooses by.
 
     Attributes:
-        spec: of the adapters to choose from: first those of a kind of speech, then those of people.
-        gate: of the former.
-        people: of the latter.
-        guards: of all, in their order; None: the adapter has no rule that the request asks for.
+        spec: of the adapters to choose from.
+        gate: compares the speech of all adapters with general speech.
+        guards: of the adapters, in their order; None: the adapter has no rule that the request asks for.
     """
 
     spec: AdapterSpec
     gate: GaussianGate
-    people: People
     guards: Sequence[Guard | None]
 
 
 class Router:
-    """Chooses an adapter or the base for each piece of audio; for `auto-sum` a sum of the adapters, whose
-    weights are the gate's probabilities.
+    """Chooses an adapter or the base for each piece of audio.
 
     Args:
         base: whose front end the gates measure.
@@ -81,23 +73,20 @@ class Router:
     """
 
     def __init__(self, base: "Base", gates: Gates, recognizer_of: Callable[[AdapterSpec], Recognizer]):
-        self.base, self.gates, self.spec, self.guards = base, gates, gates.spec, gates.guards
+        self.base, self.gate, self.spec, self.guards = base, gates.gate, gates.spec, gates.guards
         self.recognizer_of = recognizer_of
-        self.kinds = len(self.spec.terms) - len(gates.people)  # adapters of a kind of speech
         self.recognizers: dict[int, Recognizer] = {}
 
     def __call__(self, features: "Sequence[Tensor]") -> list[Candidates]:
         """The candidates of each piece, from its features, (frames, channels)."""
         points = np.stack([utterance_point(self.base, each) for each in features])
-        people = self.gates.people.probabilities(points)
         log_odds = np.full((len(points), len(self.guards)), -np.inf)
-        for number, guard in enumerate(self.guards[: self.kinds]):
+        for number, guard in enumerate(self.guards):
             if guard:
                 log_odds[:, number] = guard.gate.log_odds(points)
-        log_odds[:, self.kinds :] = self.gates.people.log_odds(people)
         if self.spec.guard:
             return [self.guarded(row) for row in log_odds]
-        rows = zip(self.gates.gate.probabilities(points), people, log_odds, strict=True)
+        rows = zip(self.gate.probabilities(points), log_odds, strict=True)
         return [self.chosen_by_gate(*row) for row in rows]
 
     @property
@@ -113,55 +102,44 @@ class Router:
         return self.recognizer(max(memory, key=memory.get) if memory else first)
 
     def recognizer(self, number: int) -> Recognizer:
-        """The recogniser of the base (0), of an adapter, or of the sum that has this number."""
+        """The recogniser of the base (0), or of the adapter that has this number."""
         if number not in self.recognizers:
-            count = len(self.spec.terms)
-            numbers = (number,) if number <= count else divmod(number, 1 + count)
-            terms = tuple(self.spec.terms[n - 1] for n in numbers if n)
+            terms = self.spec.terms[number - 1 : number] if number else ()
             self.recognizers[number] = self.recognizer_of(AdapterSpec(terms))
         return self.recognizers[number]
 
-    def chosen_by_gate(self, kinds: np.ndarray, people: np.ndarray, log_odds: np.ndarray) -> Candidates:
+    def chosen_by_gate(self, probabilities: np.ndarray, log_odds: np.ndarray) -> Candidates:
         """The candidate of a piece, with the base if its adapter has a rule.
 
         Args:
-            kinds: (1 + adapters of a kind,), probabilities, the base's first.
-            people: (1 + people,), likewise, the unknown speaker's first.
+            probabilities: (1 + adapters,), the base's first.
             log_odds: (adapters,).
         """
-        kind, person = int(kinds.argmax()), int(people.argmax())
-        person_number = person and self.kinds + person
-        both = kind and person_number
-        best = kind * (1 + len(self.spec.terms)) + person_number if both else kind or person_number
-        if not both and best and self.guards[best - 1]:
-            numbers = [0, best]
-            return Candidates([*map(self.recognizer, numbers)], partial(self.choose, log_odds, numbers))
-        recognizer = self.recognizer(best)
-        if self.spec.choice == AUTO_SUM:
-            is_person = (np.arange(1, len(people)) == person).astype(float)
-            weights = [round(float(weight), 2) for weight in (*kinds[1:], *is_person)]
-            pairs = zip(self.spec.terms, weights, strict=True)
-            terms = (replace(term, weight=weight) for term, weight in pairs if weight >= MIN_WEIGHT)
-            recognizer = self.recognizer_of(AdapterSpec(tuple(terms)))
-        choice = Choice(recognizer.name, float(kinds[kind] * people[person]))
+        best = int(probabilities.argmax())
+        if best and self.guards[best - 1]:
+            return self.candidates(log_odds, [0, best])
+        choice = Choice(self.recognizer(best).name, float(probabilities[best]))
 
         def choose(_: Sequence[Recognition], memory: Memory) -> tuple[int, Choice]:
             memory.clear()
             memory.update(dict.fromkeys(range(1 + len(self.spec.terms)), 0.0) | {best: 1.0})
             return 0, choice
 
-        return Candidates([recognizer], choose)
+        return Candidates([self.recognizer(best)], choose)
 
     def guarded(self, log_odds: np.ndarray) -> Candidates:
         """The base and the likeliest adapters, or a single candidate where the gate is sure, for the gates'
-        log-odds of a piece, (adapters,). A person's adapter always needs its rule."""
+        log-odds of a piece, (adapters,)."""
         probabilities = softmax(np.insert(log_odds, 0, 0.0))
         best = int(probabilities.argmax())
         limits = [guard.rule.limits for guard in self.guards]
-        likeliest = sorted(1 + n for n in np.argsort(-log_odds)[:MAX_ADAPTERS] if log_odds[n] >= limits[n][0])
-        is_sure = 0 < best <= self.kinds and probabilities[best] >= SURE
-        is_sure = is_sure and log_odds[best - 1] >= limits[best - 1][1]
-        numbers = [best] if is_sure else [0, *map(int, likeliest)]
+        if best and probabilities[best] >= SURE and log_odds[best - 1] >= limits[best - 1][1]:
+            return self.candidates(log_odds, [best])
+        likeliest = [1 + int(n) for n in np.argsort(-log_odds)[:MAX_ADAPTERS] if log_odds[n] >= limits[n][0]]
+        return self.candidates(log_odds, [0, *sorted(likeliest)])
+
+    def candidates(self, log_odds: np.ndarray, numbers: Sequence[int]) -> Candidates:
+        """The candidates with these numbers, among which `choose` chooses."""
         choose = partial(self.choose, log_odds, numbers)
         return Candidates([self.recognizer(number) for number in numbers], choose)
 
@@ -198,43 +176,36 @@ def make_gates(spec: AdapterSpec, base: "Base") -> Gates:
         UserError: there is no adapter to choose from; a named adapter has no gate; its gate or rule, or the
             base's, is damaged or of another base.
     """
-    channels, kinds, people, others = channels_of(base), [], [], []
-    background = None
+    channels, usable, others = channels_of(base), [], []
     for term in spec.terms:
-        summary = read_summary(term.folder)
-        is_of_base = same_base(summary.get("fingerprint", {}), base.fingerprint)
-        if spec.all_registered and (other_method(summary) or not is_of_base):
+        is_of_base = same_base(term.record.get("fingerprint", {}), base.fingerprint)
+        if spec.all_registered and (other_method(term.record) or not is_of_base):
             others += [] if is_of_base else [term.name]
             continue
-        check_base(term.name, read_metadata(term.folder), base.fingerprint)
-        refuse_other_method(term.name, term.folder)
+        term.refuse_damage()
+        check_base(term.name, term.record, base.fingerprint)
+        refuse_other_method(term)
         try:
             if not (term.folder / GATE).is_file():
                 hint = f"ia3-speech adapters gate {term.name} --data DIR adds it, best from its training data"
                 raise UserError(f"{term.name}: has no gate, so auto can't choose it ({hint})")
             speech = read_gate(term.folder, base.fingerprint, channels)
-            if spec.all_registered and is_biometric(summary) and speech.points is None:
-                raise UserError(f"{term.name}: holds nothing by which auto may recognise the person")
             has_rule = spec.guard or (spec.guard is None and (term.folder / GUARD).is_file())
-            rule = rule_of(term.folder, base) if has_rule else None
-            is_person = spec.choice and speech.points is not None
-            background = background or (read_background(base, channels) if is_person else None)
-            (people if is_person else kinds).append((term, speech, rule))
+            usable.append((term, speech, rule_of(term.folder, base) if has_rule else None))
         except UserError as error:
             if not spec.all_registered:
                 raise
             logger.warning("%s", error)
-    if not (usable := [*kinds, *people]):
+    if not usable:
         hint = f"; other bases have {', '.join(others[:MAX_LISTED])} (give `base`)" if others else ""
         raise UserError(f"{spec}: no IA³ adapter of the base {base.name} with a gate is registered{hint}")
     general = general_gate(base, channels)
-    gate = GaussianGate(general, [speech for _, speech, _ in kinds])
+    gate = GaussianGate(general, [speech for _, speech, _ in usable])
     guards = [rule and Guard(rule, GaussianGate(general, [speech])) for _, speech, rule in usable]
-    spec = replace(spec, terms=tuple(term for term, _, _ in usable))
-    return Gates(spec, gate, People(background, [speech for _, speech, _ in people]), guards)
+    return Gates(replace(spec, terms=tuple(term for term, _, _ in usable)), gate, guards)
 
 
-def refuse_other_method(adapter: str, folder: Path) -> None:
+def refuse_other_method(term: Term) -> None:
     """Raises UserError unless an adapter's method is IA³."""
-    if method := other_method(read_summary(folder)):
-        raise UserError(f"{adapter}: its method is {method}, and auto chooses only among IA³ adapters")
+    if method := other_method(term.record):
+        raise UserError(f"{term.name}: its method is {method}, and auto chooses only among IA³ adapters")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ia3_speech.atomic import write_text
+from ia3_speech.common.atomic import write_text
 from ia3_speech.data.kaldi.table_file import format_table
 from ia3_speech.scoring.alignment import ErrorCounts, Pair, count_as_kaldi, operation
 from ia3_speech.scoring.error_rates import ScoredUtterance

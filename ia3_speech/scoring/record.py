@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from ia3_speech.errors import UserError
+from ia3_speech.common.errors import UserError
 from ia3_speech.scoring.error_rates import ErrorRates, Json, TermErrorRate
 from ia3_speech.scoring.scorer import SCHEMA
 from ia3_speech.scoring.significance import FEW_CLUSTERS
@@ -92,6 +92,11 @@ class Result:
     @property
     def search(self) -> str:
         return self.record["search"]
+
+    @property
+    def search_name(self) -> str:
+        """`LM + hot words`; empty for greedy search."""
+        return SEARCHES[self.search].removeprefix(" + ")
 
     @property
     def set(self) -> str:

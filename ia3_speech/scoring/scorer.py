@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 
-from ia3_speech.atomic import write_json
+from ia3_speech.common.atomic import write_json
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.kaldi import DataDirectory
 from ia3_speech.data.kaldi.overlap import Overlap
-from ia3_speech.errors import UserError
 from ia3_speech.scoring import significance
 from ia3_speech.scoring.alignment import align, count_errors
 from ia3_speech.scoring.error_rates import (

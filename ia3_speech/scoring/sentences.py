@@ -1,97 +1,93 @@
-"""Sentences about results, for the terminal, RESULTS.md, the report and the end of a recipe.
+"""Sentences about results, the same on the terminal, in RESULTS.md, in the report and at the end of a recipe.
 
 In: results, the baseline of a result among them. Out: sentences, such as
 
-    On 600 utterances of 20 speakers the adapter lowers the word error rate from 70.8 % (base) to 41.5 %
-    (relative −41.4 %, 95 % interval −45.0 to −37.1). In 100 words that is 42 errors (wrong, missing or extra
-    words) instead of 71.
+    On 600 utterances of 20 speakers: the adapter lowers the word error rate from 70.8 % (base) to 41.5 %
+    (relative −41.4 [−45.0, −37.1] %).
 
 Sentences end in a full stop. Warnings have none and begin with a small letter, since callers put a heading
 before them.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
+from ia3_speech.common.formatting import percent, plural, with_interval
 from ia3_speech.data.kaldi.overlap import training_in_words
-from ia3_speech.formatting import percent, plural, with_interval
 from ia3_speech.scoring.error_rates import ErrorRates, Json
-from ia3_speech.scoring.record import BASE, HOTWORDS, OUT_OF_DOMAIN, Result
+from ia3_speech.scoring.record import GREEDY, HOTWORDS, Result
 from ia3_speech.scoring.significance import FEW_CLUSTERS
-from ia3_speech.scoring.table import Bounds
+from ia3_speech.scoring.table import Bounds, Rate
 
 MARK = "*"  # of a row whose interval is from few clusters
 NOT_IMPROVED = "no epoch of the training improved on its start, so the adapter is as it started"
 
+# ---- what was gained, what it costs
 
-def summary_sentences(
-    result: Result, baseline: Result | None, start: Result | None = None, out_of_domain: Result | None = None
-) -> Iterator[str]:
-    """The effect on the test set, its terms, sentences that are not in training, and out-of-domain speech.
+
+def gain(result: Result, base: Result | None = None, baseline: Result | None = None) -> str:
+    """`63.8 → 39.0 % word errors with LM; the adapter lowers the word error rate from …`, without a
+    full stop.
 
     Args:
         result: of the system.
-        baseline: of the system that it was scored against.
-        start: of the base alone, searched greedily, if the baseline is another system.
-        out_of_domain: of the system, or of its adapter searched greedily, on out-of-domain speech.
+        base: of the base alone in greedy search, if the system was compared with another system.
+        baseline: of the system that this one was compared with.
     """
-    rates, subject = result.all, "the adapter" if result.record.get("adapter") else result.label
-    in_100_words = f"In 100 words that is {plural(round(100 * (rates.wer or 0)), 'error')}"
-    in_100_words += " (wrong, missing or extra words)"
-    if not baseline:
-        yield f"On {size_of(result)} {subject} has a word error rate of {percent(rates.wer)} %."
-        yield f"{in_100_words}."
-        return
-    before = start.all.wer if start else rates.before().value
-    if start:
-        both = f"{percent(rates.wer)} %, and {start.label} alone {percent(before)} %"
-        yield f"On {size_of(result)} {result.label} has a word error rate of {both}."
-    else:
-        yield f"On {size_of(result)} {change_in_words(rates, subject, baseline.label)}."
-    if before is not None and rates.wer is not None and f"{100 * before:.0f}" != f"{100 * rates.wer:.0f}":
-        yield f"{in_100_words} instead of {100 * before:.0f}."
-    for part in ([baseline, result] if result.search == HOTWORDS else [result]) if start else ():
-        if part.baseline_label:
-            part_subject = "Adding the hot words" if part.search == HOTWORDS else "The adapter"
-            yield f"{change_in_words(part.all, part_subject, part.baseline_label)}."
-    known = result.record["baseline"]["terms"]
-    if known and result.all.terms and (terms := result.all.terms).reference:
-        missed = f"{terms.missed:,}; {baseline.label} misses {known['missed']:,}"
-        yield f"Of {plural(terms.reference, 'spoken term')} it misses {missed}."
-    if unseen := result.unseen:
-        where = f"On {plural(unseen.utterances, 'utterance')} with sentences that are not in training"
-        yield f"{where} {change_in_words(unseen, 'it', baseline.label)}."
-    if out_of_domain:
-        it = "it" if out_of_domain.search == result.search else "the adapter alone"
-        yield out_of_domain_sentence(out_of_domain, it)
-    elif result.set != OUT_OF_DOMAIN:
-        yield f"The effect of {subject} on out-of-domain speech was not measured."
+    if not result.has_baseline:
+        return f"{subject_of(result)} has a word error rate of {percent(result.all.wer)} %"
+    parts = [result]
+    if result.search == HOTWORDS and baseline and baseline.has_baseline:
+        parts = [baseline, result]  # without hot words, and with them
+    texts = [change_in_words(part.all, subject_of(part), part.baseline_label) for part in parts]
+    if base and base.label != result.baseline_label:
+        search = "" if result.search == GREEDY else f" with {result.search_name}"
+        texts.insert(0, f"{percent(base.all.wer)} → {percent(result.all.wer)} % word errors{search}")
+    return "; ".join(texts)
 
 
-def out_of_domain_sentence(result: Result, subject: str) -> str:
-    """The effect on out-of-domain speech, and a recommendation if it is worse."""
-    where, rates = f"On out-of-domain speech ({size_of(result)})", result.all
-    if "wer" not in rates.changes:
-        return f"{where} its word error rate is {percent(rates.wer)} %."
-    text = change_in_words(rates, subject, result.baseline_label or BASE)
-    if direction(rates.changes["wer"].relative_ci) == "worse":
-        text += ": use it only for the speech that it was trained for"
-    return f"{where} {text}."
+def subject_of(result: Result) -> str:
+    """The part in which a system differs from its baseline."""
+    if result.search == HOTWORDS and result.has_baseline:
+        return "adding the hot words"
+    return "the adapter" if result.record.get("adapter") else result.label
 
 
-def change_in_words(rates: ErrorRates, subject: str, baseline: str) -> str:
-    """`the adapter lowers the word error rate from 70.8 % (base) to 41.5 % (relative −41.4 %, …)`."""
-    change = rates.changes["wer"]
-    before, after = percent(change.baseline), percent(rates.wer)
+def change_in_words(rates: ErrorRates, subject: str, baseline: str | None) -> str:
+    """`the adapter lowers the word error rate from 70.8 % (base) to 41.5 % (relative −41.4 [−45.0, …] %)`."""
+    before, after = percent(rates.before().value), percent(rates.wer)
     if before == after:
         return f"{subject} leaves the word error rate at {after} %"
-    verb = "lowers" if (rates.wer or 0) < (change.baseline or 0) else "raises"
+    verb = "lowers" if (rates.wer or 0) < (rates.before().value or 0) else "raises"
     text = f"{subject} {verb} the word error rate from {before} % ({baseline}) to {after} %"
-    if change.relative is None:
-        return text
-    bounds = change.relative_ci
-    between = f", 95 % interval {signed(bounds[0])} to {signed(bounds[1])}" if bounds else ""
-    return f"{text} (relative {signed(change.relative)} %{between})"
+    change = rates.change()
+    return text if change.value is None else f"{text} (relative {true_minus(str(change))} %)"
+
+
+def unseen_sentence(result: Result) -> str:
+    """The change on utterances whose sentence is not in training; empty if these are unknown."""
+    rates = result.unseen
+    if not rates or "wer" not in rates.changes:
+        return ""
+    where = f"On {plural(rates.utterances, 'utterance')} with sentences that are not in training"
+    return f"{where} {change_in_words(rates, subject_of(result), result.baseline_label)}."
+
+
+def out_of_domain_sentence(result: Result | None, search: str) -> str:
+    """The effect on out-of-domain speech, and a recommendation if it is worse; None: it was not measured.
+
+    Args:
+        search: of the system on its test set. Out-of-domain speech may be decoded by greedy search alone.
+    """
+    if not result:
+        return "The effect on out-of-domain speech was not measured."
+    where, rates = f"On out-of-domain speech ({size_of(result)})", result.all
+    if "wer" not in rates.changes:
+        return f"{where} the word error rate is {percent(rates.wer)} %."
+    subject = f"{subject_of(result)} alone" if result.search == GREEDY != search else subject_of(result)
+    text = change_in_words(rates, subject, result.baseline_label)
+    if direction(rates.change()) == "worse":
+        text += ": use it only for the speech that it was trained for"
+    return f"{where} {text}."
 
 
 def size_of(result: Result) -> str:
@@ -101,24 +97,23 @@ def size_of(result: Result) -> str:
     return plural(count, "utterance") + ("" if unknown else f" of {plural(speakers, 'speaker')}")
 
 
-def signed(fraction: float) -> str:
-    return true_minus(percent(fraction, signed=True))
-
-
 def true_minus(text: str) -> str:
     """`−13.6` instead of `-13.6`."""
     return text.replace("-", "−")
 
 
-def direction(bounds: Bounds) -> str:
+def direction(change: Rate) -> str:
     """`better` or `worse` if the interval of a change excludes 0, else nothing."""
-    if not bounds or bounds[0] <= 0 <= bounds[1]:
+    if not change.bounds or change.bounds[0] <= 0 <= change.bounds[1]:
         return ""
-    return "better" if bounds[1] < 0 else "worse"
+    return "better" if change.bounds[1] < 0 else "worse"
+
+
+# ---- warnings, without full stops
 
 
 def no_help(rates: ErrorRates, with_lm: bool, place: str, probability: float, minimum: float) -> str:
-    """Why an adapter is not known to help, without a full stop; empty if it helps.
+    """Why an adapter is not known to help; empty if it helps.
 
     Args:
         rates: of the adapter, with their change from the base.
@@ -141,19 +136,20 @@ def no_help(rates: ErrorRates, with_lm: bool, place: str, probability: float, mi
 
 def size_warnings(result: Result, name: str) -> Iterator[str]:
     """Warnings about a test set that is too small for an interval, a conclusion, or a reliable interval."""
-    rates, change = result.all, result.all.changes.get("wer")
-    bounds: Bounds = change.relative_ci if change else rates.wer_ci
+    rates, change = result.all, result.all.change()
+    bounds: Bounds = change.bounds if rates.changes else rates.wer_ci
     units = plural(rates.ci_clusters, rates.ci_unit)
     if not bounds:
         yield f"{name} is too small for an interval ({units})"
         return
-    if change and not direction(bounds):
-        yield (
-            f"{name} is too small to tell the change from chance: its interval, {signed(bounds[0])} to "
-            f"{signed(bounds[1])} %, includes 0"
-        )
+    if rates.changes and not direction(change):
+        interval = true_minus(change.parts[1])
+        yield f"{name} is too small to tell the change from chance: its interval {interval} % includes 0"
     if result.few_clusters:
-        yield f"{name} has {units} only, so that the true interval is wider than the one given"
+        yield f"{name} has {units} only, so that the intervals are too narrow"
+
+
+# ---- notes
 
 
 def no_overlap_sentence(result: Result) -> str | None:
@@ -176,14 +172,12 @@ def few_clusters_sentence(unit: str) -> str:
     return f"{MARK} fewer than {FEW_CLUSTERS} {unit}s{single}: the interval is too narrow."
 
 
-def interval_sentences(result: Result) -> Iterator[str]:
-    """How the intervals were computed, and whether the clusters are too few."""
+def interval_sentence(result: Result) -> str:
+    """How the intervals were computed."""
     record = result.record
     units = plural(record["ci_clusters"], record["ci_unit"])
     replicates = plural(record["replications"], "replicate")
-    yield f"Intervals: bootstrap over {units}, {replicates}, seed {record['seed']}."
-    if result.few_clusters:
-        yield f"With only {units}, the intervals are too narrow."
+    return f"Intervals: bootstrap over {units}, {replicates}, seed {record['seed']}."
 
 
 def significance_sentence(result: Result, system: str, baseline: str) -> str:
@@ -212,21 +206,3 @@ def reliability_sentence(confidences: Json) -> str:
         f"Word confidences: calibration error {percent(confidences['calibration_error'])} %; the least "
         f"certain 10 % of the words hold {share} % of the errors."
     )
-
-
-def score_sentences(score: Mapping[str, Any]) -> Iterator[str]:
-    """Sentences, without full stops, that qualify a score (`card.score_summary`) on a model card."""
-    name = score["set"] + (f", with {score['search']}" if score.get("search") else "")
-    if score.get("search"):
-        yield f"{name}: a language model or hot words of the adapter's own are not published with it"
-    if speakers := score.get("pooled_speakers"):
-        yield (
-            f"{score['set']}: pooled over the adapters of {plural(speakers, 'speaker')}, of which this is "
-            f"one; each utterance is decoded by an adapter of its speaker that was not trained on it"
-        )
-    if unseen := score.get("unseen_sentences"):
-        compared = score.get("compared_with") or "the base alone"
-        base = f", {percent(unseen['base_wer'])} % with {compared}" if unseen.get("base_wer") else ""
-        count = plural(unseen["utterances"], "utterance")
-        rate = f"WER {percent(unseen['wer'])} % on the {count} whose sentence is not in training"
-        yield f"{name}: {rate}{base}"

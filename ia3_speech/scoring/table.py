@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ia3_speech.formatting import MISSING, in_columns, interval, percent, with_interval
+from ia3_speech.common.formatting import MISSING, in_columns, interval, percent, with_interval
 
 Bounds = Sequence[float] | None  # lower and upper bound of an interval, as score.json has it
 CSV_DIGITS = 4  # of a percentage

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.data.numbers_in_words import verbalize_numbers
 from ia3_speech.data.text import normalize
-from ia3_speech.errors import UserError
 from ia3_speech.scoring.alignment import Pair
 
 REFERENCE, MISSED, FALSE = 0, 1, 2  # the columns of term counts

@@ -4,6 +4,7 @@
       key: sk-3f9c…                     or its hash: sha256:9b74…
       adapters: [medical]               may use: names, or patterns of names; everybody may use the base
       manage: ["dr-*"]                  may use, make, replace and remove: adapters and voices of these names
+      start: medical                    the adapter from which the training of its voices starts
       admin: true                       may list the names of all voices, and delete each voice
 
 In: a YAML file, which is read again when it changes; the headers of a request. Out: a `Client`, or an error.
@@ -25,9 +26,9 @@ import yaml
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_validator
 
 from ia3_speech.adapters.registry import VERSION
-from ia3_speech.corrections.store import NOBODY, voice_record
-from ia3_speech.errors import UserError
+from ia3_speech.common.errors import UserError
 from ia3_speech.serve.errors import ApiError, invalid
+from ia3_speech.voices.store import NOBODY, voice_record
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Client(BaseModel, extra="forbid"):
     key: str = Field(min_length=16)
     adapters: list[str] = []
     manage: list[str] = []
+    start: str | None = None
     admin: bool = False
     _left: float | None = None  # requests that it might send at once …
     _since: float = 0.0  # … at this time
@@ -93,7 +95,7 @@ class Client(BaseModel, extra="forbid"):
         self._left -= 1
 
 
-ANYBODY = Client(name=NOBODY, key=16 * "-", manage=["*"])  # of a server without keys
+ANONYMOUS = Client(name=NOBODY, key=16 * "-", manage=["*"])  # the client of a server without keys
 
 
 class Access:
@@ -111,7 +113,7 @@ class Access:
         if self.file is None:
             if len(self.clients) > MAX_ADDRESSES:
                 self.clients.clear()
-            client = self.clients.setdefault(address, ANYBODY.model_copy())
+            client = self.clients.setdefault(address, ANONYMOUS.model_copy())
         elif not (key := key_in(headers)):
             raise ApiError(401, "You didn't provide an API key (Authorization: Bearer YOUR_KEY).")
         else:

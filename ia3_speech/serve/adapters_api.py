@@ -24,15 +24,15 @@ from ia3_speech.adapters.card import base_name
 from ia3_speech.adapters.hub import copy_publishable
 from ia3_speech.adapters.io import read_adapter
 from ia3_speech.adapters.record import CARD, FILES, GATE, GUARD
-from ia3_speech.adapters.spec import Term
-from ia3_speech.corrections.store import only_writer
-from ia3_speech.errors import NameTaken, StoreLocked, UserError
+from ia3_speech.adapters.spec import Term, term_at
+from ia3_speech.common.errors import NameTaken, StoreLocked, UserError
 from ia3_speech.routing.gate import channels_of, read_gate
 from ia3_speech.routing.guard import read_rule
-from ia3_speech.serve.access import ANYBODY, Client
+from ia3_speech.serve.access import ANONYMOUS, Client
 from ia3_speech.serve.errors import ApiError, bad_value, forbidden, overloaded, unknown_model
 from ia3_speech.serve.forms import ClientOf, FormRoute, ServerOf
 from ia3_speech.serve.state import Server
+from ia3_speech.voices.store import only_writer
 
 SHOWN = ("base", "placements", "parameters", "labels", "biometric", "scores", "created", "sha256")
 
@@ -54,7 +54,7 @@ def store_adapter(form: Annotated[AdapterForm, File()], server: ServerOf, client
     name = server.check_name(form.name, client)
     register_upload(server, client, name, form)
     server.engine.forget(name)
-    return describe(server.models.adapter(name, ANYBODY))
+    return describe(server.models.adapter(name, ANONYMOUS))
 
 
 @router.get("/v1/adapters")
@@ -132,13 +132,11 @@ def register_upload(server: Server, client: Client, name: str, form: AdapterForm
             copy_publishable(Path(sent), folder, name, base.name)
             json.dumps(registry.describe_adapter(folder), allow_nan=False)  # as in the API's answers
             if (folder / GATE).is_file():
-                speech = read_gate(folder, base.fingerprint, channels_of(base))
-                if speech.points is not None:
-                    raise UserError(f"{GATE}: nobody's consent to be recognised is known here (leave it out)")
+                read_gate(folder, base.fingerprint, channels_of(base))
             if (folder / GUARD).is_file():
                 read_rule(folder, base.fingerprint)
             with server.engine.computing:  # since `read_adapter` reads the model's modules
-                read_adapter(base.model, folder)
+                read_adapter(base.model, term_at(name, folder))
         except Exception as error:  # uploaded files may be wrong in any way
             known = isinstance(error, UserError)
             reason = str(error).replace(sent, name).replace(clean, name) if known else type(error).__name__

@@ -93,7 +93,7 @@ async def unload_removed(server: Server) -> None:
         await asyncio.to_thread(server.engine.forget_removed)
         known, names = names, await asyncio.to_thread(registry.registered_names)
         if {*known} - {*names}:
-            server.session.cached_gates.cache_clear()  # what removed people were recognised by
+            server.session.cached_gates.clear()
 
 
 async def page(name: str = "index.html") -> Response:

@@ -26,6 +26,7 @@ from itertools import count
 import numpy as np
 from torch import Tensor
 
+from ia3_speech.adapters import registry
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.cache import AdapterCache, Terms
 from ia3_speech.adapters.spec import find_registered
@@ -133,7 +134,7 @@ class Engine:
     def forget(self, name: str) -> None:
         """Unload the adapter that is registered under a name; waits for the end of a batch."""
         with self.computing:
-            self.cache.forget(name)
+            self.cache.drop(registry.adapters_dir() / name)
 
     def forget_removed(self) -> None:
         """Unload adapters that have been removed from the registry, or replaced there."""

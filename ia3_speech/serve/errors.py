@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from ia3_speech.adapters import registry
-from ia3_speech.errors import BadName, StoreLocked, UserError
+from ia3_speech.common.errors import BadName, StoreLocked, UserError
 from ia3_speech.serve.engine import EngineClosed
 
 logger = logging.getLogger(__name__)

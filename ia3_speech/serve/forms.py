@@ -16,9 +16,9 @@ from starlette.datastructures import FormData
 from starlette.requests import ClientDisconnect, HTTPConnection
 
 from ia3_speech.adapters.record import FILES
+from ia3_speech.common.errors import AudioError, TooLong
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio, source_name
 from ia3_speech.data.utterance import find_problem
-from ia3_speech.errors import AudioError, TooLong
 from ia3_speech.serve.access import Client
 from ia3_speech.serve.engine import ClientLeft
 from ia3_speech.serve.errors import CLIENT_LEFT, ApiError, api_error, bad_value

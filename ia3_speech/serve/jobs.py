@@ -23,12 +23,12 @@ from typing import Any
 
 from filelock import FileLock
 
-from ia3_speech import atomic
 from ia3_speech.adapters.record import read_json
-from ia3_speech.corrections import voice
-from ia3_speech.corrections.store import REMOVAL_SECONDS, is_stored, only_writer, voice_folder
-from ia3_speech.errors import StoreLocked, UserError
+from ia3_speech.common import atomic
+from ia3_speech.common.errors import StoreLocked, UserError
 from ia3_speech.serve.errors import ApiError, public_reason
+from ia3_speech.voices import voice
+from ia3_speech.voices.store import REMOVAL_SECONDS, is_stored, only_writer, voice_folder
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ POLL_SECONDS = 5.0  # between searches for jobs that other servers have queued
 UNFINISHED = ("queued", "running")
 STATES = (*UNFINISHED, "done", "failed", "cancelled")
 # Of a summary, for the page
-RESULTS = ("words", "base_errors", "start_errors", "errors", "init_adapter", "general", "missed", "unlike")
+RESULTS = ("words", "base_errors", "start_errors", "errors", "init_adapter", "general", "missed")
 GRACE_SECONDS = 10.0  # for an interrupted process to delete its temporary files
 
 

@@ -7,14 +7,12 @@ accepted, never a path, an experiment or a name on the Hub.
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.card import is_biometric
-from ia3_speech.adapters.record import GATE, read_metadata, read_summary, same_base
+from ia3_speech.adapters.record import GATE, is_ours, same_base
 from ia3_speech.adapters.spec import (
     AdapterSpec,
     Term,
@@ -24,14 +22,12 @@ from ia3_speech.adapters.spec import (
     parse_choice,
     parse_sum,
 )
-from ia3_speech.errors import UserError
+from ia3_speech.common.errors import UserError
 from ia3_speech.serve.access import Client
 from ia3_speech.serve.errors import ApiError, bad_value, unknown_model
 from ia3_speech.session import Session, is_guarded
-from ia3_speech.training.config import NEAREST
 
 MAX_NAME = 256  # characters of a sum
-MAX_COMPARED = 10_000  # adapters with stored results of this comparison
 # ISO 639-1 code → English name, from Whisper's table, as in OpenAI's verbose_json
 LANGUAGE_NAMES = {code: name for code, name in LANGUAGES.items() if len(code) == 2}
 
@@ -44,7 +40,6 @@ class Models:
         self.aliases = aliases  # further name → model
         # The base's name for clients; for a folder, the last part of its path.
         self.base_id = Path(self.base.name).name if Path(self.base.name).is_dir() else self.base.name
-        self.fits = lru_cache(MAX_COMPARED)(self.compare_bases)
 
     def select(self, name: str, client: Client, guard: bool | None = None) -> AdapterSpec:
         """The adapters of a model's name, with a request's wish for a guard. Raises ApiError: 404 if this
@@ -74,7 +69,7 @@ class Models:
             raise no_choice(name) if is_auto(name) else bad_value("model", str(error)) from None
         if len(spec.terms) > self.max_terms and not spec.choice:
             raise bad_value("model", f"A sum of more than {self.max_terms} adapters is not computed here.")
-        if others := [term.name for term in spec.terms if not self.fits(term.folder, term.stamp)]:
+        if others := [term.name for term in spec.terms if not self.fits(term)]:
             raise bad_value("model", f"{others[0]} was trained on another base than {self.base_id}.")
         if spec.choice:
             try:
@@ -91,19 +86,8 @@ class Models:
 
     def choosable(self, client: Client) -> list[Term]:
         """The adapters that `auto` chooses from for a client."""
-        return [term for term in self.selectable(client) if (term.folder / GATE).is_file()]
-
-    def selectable(self, client: Client) -> list[Term]:
-        """The adapters of `choosable_adapters` that fit the base and that the client may use."""
-        terms = (term for term in choosable_adapters() if client.may_use(term.name))
-        return [term for term in terms if self.fits(term.folder, term.stamp)]
-
-    def start(self, client: Client) -> str | None:
-        """The start of a training for a client: the best of the base and the adapters of no person that it
-        may use."""
-        terms = [term for term in self.selectable(client) if not is_biometric(read_summary(term.folder))]
-        names = [term.name for term in terms if "," not in term.name]
-        return f"{NEAREST}:{','.join(names)}" if names else None
+        terms = (term for term in choosable_adapters() if (term.folder / GATE).is_file())
+        return [term for term in terms if client.may_use(term.name) and self.fits(term)]
 
     def usable_aliases(self, client: Client) -> Iterator[str]:
         """The further names of models that the client may use."""
@@ -115,23 +99,22 @@ class Models:
     def adapters(self, client: Client) -> list[Term]:
         """The adapters that fit the base and that the client may use, by name."""
         terms = [find_registered(name) for name in registry.registered_names() if client.may_use(name)]
-        return [term for term in terms if term and self.fits(term.folder, term.stamp)]
+        return [term for term in terms if term and self.fits(term)]
 
     def adapter(self, name: str, client: Client) -> Term:
         """An adapter that fits the base and that the client may use. Raises ApiError 404."""
         term = find_registered(name) if client.may_use(name) else None
-        if term is None or not self.fits(term.folder, term.stamp):
+        if term is None or not self.fits(term):
             raise unknown_model(name)
         return term
 
-    def compare_bases(self, folder: Path, stamp: tuple[int, ...]) -> bool:
+    def fits(self, term: Term) -> bool:
         """Whether an adapter was trained on this base; another tool's adapter is compared when it is
         loaded."""
-        try:
-            metadata = read_metadata(folder)
-        except UserError:
+        if term.fault:
             return False
-        return metadata is None or same_base(metadata.fingerprint, self.base.fingerprint)
+        fingerprint = term.record.get("fingerprint", {})
+        return not is_ours(term.record) or same_base(fingerprint, self.base.fingerprint)
 
 
 def no_choice(name: str) -> ApiError:

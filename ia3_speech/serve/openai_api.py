@@ -18,13 +18,13 @@ from fastapi import APIRouter, File, Request, UploadFile
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
+from ia3_speech.common.errors import SearchError, UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.decoding.formats import FORMATS, verbose_segment, word_record
 from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.decoding.segments import RunningText, make_parts
 from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.decoding.transcription import Transcriber
-from ia3_speech.errors import SearchError, UserError
 from ia3_speech.serve.errors import INTERNAL, ApiError, api_error, bad_value
 from ia3_speech.serve.forms import ClientOf, FormRoute, ServerOf, decode_audio, unless_client_leaves
 from ia3_speech.serve.models import LANGUAGE_NAMES, language_code
@@ -139,7 +139,7 @@ async def in_thread(function: Any, *arguments: Any, **options: Any) -> Any:
 async def events_of(transcriber: Transcriber, wave: np.ndarray) -> AsyncIterator[str]:
     """A delta for each segment as soon as it is recognised, then the whole text, which is all deltas
     joined."""
-    parts = make_parts(transcriber.recognizer.fresh().stream(wave))
+    parts = make_parts(transcriber.recognizer.stream(wave))
     segments, text, between = RunningText(transcriber.post_process).segments(parts), "", ""
     try:
         while (segment := await in_thread(next, segments, None)) is not None:

@@ -5,8 +5,8 @@ from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
+from ia3_speech.common.errors import UserError
 from ia3_speech.decoding.options import LoadOptions
-from ia3_speech.errors import UserError
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 

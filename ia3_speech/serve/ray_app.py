@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -29,8 +29,8 @@ from torch import Tensor
 
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.cache import Terms
-from ia3_speech.errors import UserError
-from ia3_speech.search import SearchOptions
+from ia3_speech.common.errors import UserError
+from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.serve.app import make_app
 from ia3_speech.serve.engine import ClientLeft, Engine, EngineClosed, QueueHandle
 from ia3_speech.serve.errors import invalid
@@ -114,6 +114,7 @@ class RemoteHandle:
     def logits_with(self, terms: Terms, waves: Sequence[np.ndarray]) -> list[Tensor]:
         """A tensor for each wave, from a replica that has these adapters."""
         model = "+".join(f"{term.name}:{term.weight!r}" for term in terms)
+        terms = tuple(replace(term, record={}) for term in terms)  # a record may list thousands of utterances
         replicas = self.replicas.options(multiplexed_model_id=model)
         for _ in range(TRIES):
             if self.cancelled:

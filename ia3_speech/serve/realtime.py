@@ -92,7 +92,7 @@ async def realtime(socket: WebSocket, server: ServerOf) -> None:
     except OSError:  # the client has left
         return
     events: asyncio.Queue[dict[str, Any] | ApiError | None] = asyncio.Queue(MAX_WAITING_EVENTS)
-    session = Session(server, socket)
+    session = Connection(server, socket)
     reader = asyncio.create_task(read_events(socket, events, server.limits.upload_seconds))
     try:
         await session.run(events)
@@ -128,8 +128,8 @@ async def read_events(socket: WebSocket, events: asyncio.Queue, seconds: float) 
     await events.put(None)
 
 
-class Session:
-    """A connection."""
+class Connection:
+    """A client's transcription session."""
 
     def __init__(self, server: Server, socket: WebSocket):
         self.server, self.socket = server, socket
@@ -226,11 +226,11 @@ class Session:
 
     # ---- client events
 
-    async def update(self, given: Any) -> None:
-        if not isinstance(given, dict):
+    async def update(self, changes: Any) -> None:
+        if not isinstance(changes, dict):
             raise bad_value("session", "session must be an object.")
         try:
-            settings = Settings.model_validate(merged(self.settings.model_dump(), given))
+            settings = Settings.model_validate(merged(self.settings.model_dump(), changes))
         except ValidationError as error:
             raise invalid(error, "session.") from None
         stream = await self.make_stream(settings.audio.input)

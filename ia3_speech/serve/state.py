@@ -13,11 +13,11 @@ from functools import partial
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.spec import AdapterSpec
+from ia3_speech.common.errors import UserError
+from ia3_speech.decoding.hotword_search import Hotword, usable
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.dictation import make_dictation
-from ia3_speech.errors import UserError
-from ia3_speech.lm.hotword_search import Hotword, usable
-from ia3_speech.serve.access import ANYBODY, Access, Client
+from ia3_speech.serve.access import ANONYMOUS, Access, Client
 from ia3_speech.serve.engine import Engine, QueueHandle
 from ia3_speech.serve.errors import ApiError, overloaded
 from ia3_speech.serve.jobs import Jobs
@@ -75,7 +75,7 @@ class Server:
             if name == self.models.base_id or registry.is_registered(name) or target in self.models.aliases:
                 raise UserError(f"`alias={name}={target}`: {name} is a model already, or {target} an alias")
             try:
-                self.models.select(target, ANYBODY)
+                self.models.select(target, ANONYMOUS)
             except ApiError as error:
                 raise UserError(f"`alias={name}={target}`: {error.message}") from None
 

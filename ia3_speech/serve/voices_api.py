@@ -4,7 +4,6 @@
     POST /v1/voices/NAME/recordings          file, text
     POST /v1/voices/NAME/learn               a job begins; DELETE cancels it
     GET /v1/voices/NAME                      its recordings, the progress of the job, its result
-    GET /v1/voices/NAME/sentences?n=5        shipped sentences from which its recogniser would learn most
     DELETE /v1/voices/NAME[/recordings/ID]   the whole voice, also while it learns; or a single recording
 
 A new name is a new voice, which belongs to the key that began it; the name of a registered adapter collects
@@ -14,45 +13,34 @@ authorized again there: while it waited, the voice may have been deleted, and be
 
 import asyncio
 import logging
-import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, File, Query, Request, UploadFile
+from fastapi import APIRouter, Depends, File, Request, UploadFile
 from pydantic import BaseModel, Field
 
-from ia3_speech import atomic
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.record import read_summary
-from ia3_speech.adapters.spec import BASE_ALONE
-from ia3_speech.corrections import store, voice
-from ia3_speech.corrections.store import only_writer, voice_names, voice_record
-from ia3_speech.corrections.suggest import further_gain, shipped_sentences, suggest_sentences
-from ia3_speech.errors import UserError
-from ia3_speech.routing.gate import add_gate
+from ia3_speech.common import atomic
 from ia3_speech.serve.access import Client
 from ia3_speech.serve.errors import ApiError, bad_value, forbidden
-from ia3_speech.serve.forms import ClientOf, FormRoute, ServerOf, decode_audio, unless_client_leaves
+from ia3_speech.serve.forms import ClientOf, FormRoute, ServerOf, decode_audio
 from ia3_speech.serve.jobs import read_job
 from ia3_speech.serve.state import Server
-from ia3_speech.training.config import NEAREST
-
-MAX_SENTENCES = 15  # of a suggestion
+from ia3_speech.voices import store, voice
+from ia3_speech.voices.store import only_writer, voice_names, voice_record
 
 logger = logging.getLogger(__name__)
 router = APIRouter(route_class=FormRoute)
 
 
 class VoiceForm(BaseModel):
-    """A new voice; `new` refuses the name of an adapter that was not made of this voice. `identify` says
-    whether the person agrees that `auto` recognises them; left out, nothing changes."""
+    """A new voice; `new` refuses the name of an adapter that was not made of this voice."""
 
     name: str
     consent: bool
     new: bool = False
-    identify: bool | None = None
 
 
 class RecordingForm(BaseModel):
@@ -122,7 +110,7 @@ def list_voices(server: ServerOf, client: ClientOf) -> dict[str, Any]:
 
 @router.post("/v1/voices", status_code=201)
 def begin_voice(form: Annotated[VoiceForm, File()], server: ServerOf, client: ClientOf) -> dict[str, Any]:
-    """Begin a voice; of an existing voice only `identify` changes."""
+    """Begin a voice; an existing voice stays as it is."""
     check_training(server)
     name = server.check_name(voice_name(form.name), client)
     if not form.consent:
@@ -138,50 +126,13 @@ def begin_voice(form: Annotated[VoiceForm, File()], server: ServerOf, client: Cl
             owner = None if server.access.file is None or is_adapter else client.name
             record = {"owner": owner, "consent": store.now(), "made": not is_adapter}
             atomic.write_json(store.voice_folder(name) / store.VOICE, record | voice_record(name))
-    if form.identify is not None:
-        with changing(name, server, client):
-            change_identification(name, server, form.identify)
     return describe_voice(name, client)
-
-
-def change_identification(name: str, server: Server, agrees: bool) -> None:
-    """Let `auto` recognise the person of a voice, or delete what they are recognised by."""
-    if agrees and registry.is_registered(name):
-        with suppress(UserError):  # too few recordings: after the next training
-            folder, recordings = registry.adapters_dir() / name, voice.read_store(name)
-            add_gate(folder, server.session.base, recordings, name, identify=True)
-    store.agree(name, agrees)
-    server.session.cached_gates.cache_clear()
 
 
 @router.get("/v1/voices/{name}")
 def show_voice(name: VoiceOf, client: ClientOf) -> dict[str, Any]:
     """The recordings of a voice, and its job."""
     return describe_voice(name, client)
-
-
-@router.get("/v1/voices/{name}/sentences")
-async def suggest(
-    request: Request,
-    name: VoiceOf,
-    server: ServerOf,
-    client: ClientOf,
-    n: Annotated[int, Query(ge=1, le=MAX_SENTENCES)] = 5,
-) -> dict[str, Any]:
-    """The shipped sentences from which the voice's recogniser would learn most, the best first, and the
-    estimated share of its errors that `n` more would remove."""
-    handle = request.state.resources.enter_context(server.admission())
-
-    def choose() -> dict[str, Any]:
-        spec, training = BASE_ALONE, {}
-        if registry.is_registered(name):
-            spec = server.models.select(name, client, guard=False)
-            training = read_summary(registry.adapters_dir() / name).get("training", {})
-        sentences = shipped_sentences(server.language)
-        chosen = suggest_sentences(name, sentences, server.recognizer_for(spec, handle), n)
-        return {"object": "list", "data": chosen, "gain": further_gain(training, n)}
-
-    return await unless_client_leaves(request, asyncio.to_thread(choose))
 
 
 @router.delete("/v1/voices/{name}")
@@ -193,7 +144,7 @@ def delete_voice(name: str, server: ServerOf, client: ClientOf) -> dict[str, Any
     logger.info("%s, by key %s", removal, client.name)
     for version in removal.adapters:
         server.engine.forget(version)
-    server.session.cached_gates.cache_clear()
+    server.session.cached_gates.clear()
     return {"id": name, "object": "voice", "deleted": True}
 
 
@@ -210,8 +161,8 @@ async def add_recording(
 
     def store_recording() -> dict[str, Any]:
         with changing(name, server, client):
-            given = voice.Correction(name, Path("recording"), form.text)
-            id = voice.store_recording(name, given, wave, server.session.base)
+            correction = voice.Correction(name, Path("recording"), form.text)
+            id = voice.store_recording(name, correction, wave, server.session.base)
         return {"id": id, "object": "recording", "recordings": len(voice.read_store(name))}
 
     return await asyncio.to_thread(store_recording)
@@ -230,10 +181,10 @@ def start_learning(
     form: Annotated[LearnForm, File()], name: VoiceOf, server: ServerOf, client: ClientOf
 ) -> dict[str, Any]:
     """Queue the training of the voice's adapter on all recordings."""
-    if form.start:
-        server.models.adapter(form.start, client)  # raises ApiError
+    if start := form.start or client.start:
+        server.models.adapter(start, client)  # raises ApiError
     with changing(name, server, client):
-        server.jobs.add(name, form.epochs, form.start or server.models.start(client))
+        server.jobs.add(name, form.epochs, start)
     return describe_voice(name, client)
 
 
@@ -245,15 +196,14 @@ def cancel_learning(name: VoiceOf, server: ServerOf, client: ClientOf) -> dict[s
 
 
 def describe_voice(name: str, client: Client) -> dict[str, Any]:
-    """recordings, seconds, items (id, text, seconds), adapter, made, identify, job (of `read_job`, without
+    """recordings, seconds, items (id, text, seconds), adapter, made, job (of `read_job`, without
     the starts that the client may not use: the job may be another key's)."""
     stored, job = voice.read_store(name), read_job(name)
     for entries, key in ((job, "start"), (job.get("result") or {}, "init_adapter")):
-        terms = re.split("[+,]", str(entries.get(key) or "").removeprefix(f"{NEAREST}:"))
-        if not all(client.may_use(term.partition(":")[0]) for term in terms if term):
+        if entries.get(key) and not client.may_use(entries[key]):
             entries[key] = None
     items = [{"id": u.id, "text": u.text, "seconds": round(u.duration, 2)} for u in stored]
     record = {"name": name, "object": "voice", "recordings": len(items), "items": items}
     record |= {"seconds": round(sum(item["seconds"] for item in items), 2), "job": job or None}
-    record |= {"adapter": registry.is_registered(name), "identify": store.agreed(name)}
+    record |= {"adapter": registry.is_registered(name)}
     return record | {"made": bool(voice_record(name).get("made"))}

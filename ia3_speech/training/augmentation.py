@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ia3_speech.common.errors import AudioError, TrainingError
+from ia3_speech.common.inputs import digest_of
 from ia3_speech.data.audio import load_audio
 from ia3_speech.data.recordings import find_recordings
-from ia3_speech.errors import AudioError, TrainingError
-from ia3_speech.inputs import digest_of
 from ia3_speech.training.config import SharedOptions
 
 

@@ -16,12 +16,12 @@ from typing import Any, ClassVar, Literal
 
 from ia3_speech.adapters.record import PLACED
 from ia3_speech.adapters.spec import AdapterSpec, parse_sum, tensor_files_of
-from ia3_speech.errors import TrainingError
-from ia3_speech.inputs import Inputs
+from ia3_speech.common.errors import TrainingError
+from ia3_speech.common.inputs import Inputs
+from ia3_speech.data.recordings import Part
 from ia3_speech.model.location import GENERAL_SPEECH, base_files, base_folder
 
 PLACEMENTS = ("key", "value", "ffn")  # by default
-NEAREST = "nearest"  # as init_adapter, without dev: see training/starts.py
 # Option → whether a value is allowed, and which values are
 LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": (lambda value: value >= 0, "0 or more"),
@@ -46,9 +46,8 @@ class SharedOptions:
     Attributes:
         base: mini, a folder, or a hub id
         init_adapter: start from this adapter (name, folder or sum), with its placements, instead of from the
-            base (none); nearest, without dev only: from the adapter, or the mean of the adapters of a kind,
-            with the lowest loss on train, if it is clearly lower than the base's (each fold chooses by the
-            other folds alone); nearest:NAME,NAME tries only these; a person's adapter is never tried
+            base; in cross-validation (`speakers`, `train` without dev) a fold starts from it only if its loss
+            on the other folds is clearly below the base's
         placements: modules that get vectors, such as key value; there are key, value, ffn, ffn_output,
             attention_output, and conv (not if several adapters are trained side by side)
         layers: all, or 0-based inclusive ranges: 0-11, or 0,4-7
@@ -132,8 +131,6 @@ class SharedOptions:
     def __post_init__(self) -> None:
         if self.replay == "none":
             object.__setattr__(self, "replay", None)
-        if self.init_adapter == "none":
-            object.__setattr__(self, "init_adapter", None)
 
     def faults(self) -> dict[str, str]:
         """Option with a wrong value → which values are allowed."""
@@ -166,11 +163,11 @@ class TrainingOptions(SharedOptions):
             (training/cross_validation.py)
         out: experiment folder; an interrupted run in it is resumed
         method: ia3; PEFT's lora, dora or vera (on the modules of placements: any of those above, query,
-            ffn_inner); PEFT's ln_tuning; bitfit; head; full (layers, head, and everything between them);
-            bottleneck; prompt; peft:FILE, a YAML or JSON file with any PEFT configuration; or FILE.py:NAME, a
-            function of your own (docs/architecture.md), with which decode and transcribe take the adapter
+            ffn_inner); PEFT's ln_tuning; peft:FILE, a YAML or JSON file with any PEFT configuration; or
+            FILE.py:NAME, a function of your own (docs/architecture.md), with which decode and transcribe take
+            the adapter
         method_options: options of the method: fields of PEFT's configuration such as '{"r": 4, "lora_alpha":
-            8}'; for bottleneck '{"adapter_attn_dim": 64}'; for prompt '{"frames": 16}'
+            8}', or further arguments of your function
         train_head: train the CTC head too
         head_learning_rate: peak learning rate of the head, with train_head
         epoch_minutes: repeat a smaller training set within an epoch until it is at least this many minutes
@@ -227,16 +224,82 @@ class TrainingOptions(SharedOptions):
         wrong |= {
             name: f"{v or 'left out'} {reason}" for name, v in neutral.items() if getattr(self, name) != v
         }
-        if self.dev and is_nearest(self.init_adapter):
-            wrong["init_adapter"] = "an adapter or none (nearest, as in few.yaml, excludes `dev`)"
         if self.dev is None and "conv" in self.placements:
             wrong["placements"] = "without conv, since `dev` is not given"
         return wrong
 
 
-def is_nearest(start: str | None) -> bool:
-    """Whether a start is chosen: `nearest`, or `nearest:accent,medical`."""
-    return str(start).partition(":")[0] == NEAREST
+@dataclass(frozen=True, kw_only=True)
+class SelfTrainingOptions(SharedOptions):
+    """Self-training
+
+    Attributes:
+        data: recordings: a data directory, whose text is not read, or a folder with audio at any depth
+        out: experiment folder; an interrupted run in it is resumed
+        teacher_base: base that recognises the recordings: mini, a folder or a hub id (default: the base that
+            teacher_adapter records, else `base`)
+        teacher_adapter: adapter with which it does, which may be of another base than `base` (default:
+            init_adapter, if there is no teacher_base)
+        rounds: largest number of rounds; each labels the recordings with the adapter of the previous one (a
+            second round was no better on the dev set on which it was tried)
+        min_confidence: smallest confidence of a word to learn from; the word must also be recognised at 0.9
+            and 1.1 times the speed; 0: learn from all recognised words
+        replay: other speech on which divergence from the base is penalised, as in `train --replay`; none: no
+            replay
+        learning_rate: peak rate of AdamW
+        on_error: skip leaves out bad audio and names it; fail stops at it
+    """
+
+    NOT_COMPARED = SharedOptions.NOT_COMPARED | {"data"}
+
+    data: Path
+    out: Path
+    teacher_base: str | None = None
+    teacher_adapter: str | None = None
+    rounds: int = 1
+    min_confidence: float = 0.5
+    replay: str | None = "shipped"
+    placements: list[str] = field(
+        default_factory=lambda: ["key", "value", "ffn", "ffn_output", "attention_output"]
+    )
+    learning_rate: float = 2e-2
+    epochs: int = 4
+    on_error: Literal["fail", "skip"] = "skip"
+    precision: Literal["no", "bf16", "auto"] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeakerOptions(SharedOptions):
+    """Options of `ia3-speech speakers`.
+
+    Attributes:
+        data: data directory; an adapter is trained for each of its speakers
+        out: folder of the adapters
+        decode_dir: folder for the hypotheses of all folds (default: decode, in the folder `out`)
+        part: such as 3/8: adapt only to the third of eight shares of the speakers; a final run without part
+            collects the results
+        folds: parts into which a speaker's utterances are divided; 0: train on all utterances, decode nothing
+        k: train on at most this many utterances of each speaker (default: all outside of the fold)
+        learning_rate: peak rate of AdamW
+    """
+
+    NOT_COMPARED = SharedOptions.NOT_COMPARED | {"data", "decode_dir", "part"}
+
+    data: Path
+    out: Path
+    decode_dir: Path | None = None
+    part: str | None = None
+    folds: int = 0
+    k: int | None = None
+    learning_rate: float = 5e-3
+    warmup: float = 0.1
+    speeds: list[float] = field(default_factory=lambda: [1.0])
+    spec_augment: Literal["base", "off"] = "off"
+
+    def faults(self) -> dict[str, str]:
+        Part.parse(self.part)
+        without_conv = "without conv, which speakers side by side can't have (use ia3-speech train)"
+        return super().faults() | ({"placements": without_conv} if "conv" in self.placements else {})
 
 
 def check_options(options: SharedOptions) -> None:
@@ -302,6 +365,7 @@ def comparable(options: SharedOptions) -> dict[str, Any]:
     options without effect are left out too, so that an older adapter stays current."""
     without_effect = {"method": "ia3", "method_options": {}, "dropout": "base", "trust_region": 0.0}
     without_effect |= {"window": "short", "language": "en", "targets": "base"}
+    without_effect |= {"teacher_base": None, "teacher_adapter": None}
     if not options.noise:
         without_effect["noise_snr"] = options.noise_snr
     compared = {
@@ -323,8 +387,7 @@ def comparable(options: SharedOptions) -> dict[str, Any]:
 def training_inputs(options: SharedOptions, data: dict[str, Path], **more: Any) -> Inputs:
     """The inputs that decide an adapter: data directories by name, base, start, options, and `more`. Raises
     UnknownAdapter where there is no such `init_adapter`."""
-    start = None if is_nearest(options.init_adapter) else options.init_adapter
-    spec = parse_sum(start) if start else AdapterSpec()
+    spec = parse_sum(options.init_adapter) if options.init_adapter else AdapterSpec()
     folders = {"noise": options.noise, "reverb": options.reverb}
     folders["replay"] = replay_folder(options.replay) if options.replay else None
     return Inputs(

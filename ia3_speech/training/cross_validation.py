@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
+from ia3_speech.common.formatting import shorten
 from ia3_speech.data.text import normalize
-from ia3_speech.formatting import shorten
 from ia3_speech.model import ia3
 from ia3_speech.training.config import SharedOptions
 from ia3_speech.training.data import Example

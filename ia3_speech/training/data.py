@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ia3_speech.common.errors import AudioError, TrainingError
+from ia3_speech.common.formatting import plural, shorten
+from ia3_speech.common.inputs import file_sha256
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
 from ia3_speech.data.text import normalize, writing_hint
 from ia3_speech.data.utterance import BadAudio, Utterance, load_utterances, with_duration
-from ia3_speech.errors import AudioError, TrainingError
-from ia3_speech.formatting import plural, shorten
-from ia3_speech.inputs import file_sha256
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.training.config import SharedOptions, TrainingOptions
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from ia3_speech.atomic import replacing
+from ia3_speech.common.atomic import replacing
 from ia3_speech.data.audio import change_speed
 from ia3_speech.data.utterance import Utterance, load_utterance
 from ia3_speech.model import ia3

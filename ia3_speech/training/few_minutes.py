@@ -20,25 +20,24 @@ from typing import Any
 import numpy as np
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ia3_speech import atomic
 from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import labels_of_trained
+from ia3_speech.common import atomic
+from ia3_speech.common.errors import TrainingError
+from ia3_speech.common.formatting import percent, plural, with_interval
 from ia3_speech.data.corpora.preparation import text_places
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.errors import TrainingError
-from ia3_speech.formatting import percent, plural, with_interval
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio
 from ia3_speech.training.config import TrainingOptions, to_yaml
 from ia3_speech.training.cross_validation import Adaptation, FoldResult, divide_into_folds, epochs_of
 from ia3_speech.training.data import Example, read_examples
-from ia3_speech.training.multi_adapter import START, Measure, load_vectors, measure_all
+from ia3_speech.training.multi_adapter import START, Measure, load_vectors
 from ia3_speech.training.replay import read_replay
 from ia3_speech.training.run import choose_device, run_lock, run_record
 from ia3_speech.training.starts import (
     adapt_from_each,
-    digests,
     measures_of_starts,
     prepare,
     starts_of_folds,
@@ -55,11 +54,11 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
     """Train an adapter of a few minutes of speech.
 
     Returns:
-        The contents of train.json: `run_record`; seconds, speakers, audio (digests); the results of
-        cross-validation: `Adaptation.record`, start_dev_wer and dev_wer, change_ci (of the relative change,
-        95 %), better (share of the bootstrap's draws with fewer errors than the base); suspicious: utterances
-        whose text should be checked, with file and line; init_adapter, if it did not start from the base; and
-        if nothing was better than the start, a note.
+        The contents of train.json: `run_record`; seconds, speakers; the results of cross-validation:
+        `Adaptation.record`, start_dev_wer and dev_wer, change_ci (of the relative change, 95 %), better
+        (share of the bootstrap's draws with fewer errors than the base); suspicious: utterances whose text
+        should be checked, with file and line; init_adapter, if it was accepted as the start; and if nothing
+        was better than the start, a note.
 
     Raises:
         TrainingError, AudioError, DataError: the options or the data can't be used, or another run is writing
@@ -68,12 +67,11 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
     with run_lock(options.out, ("adapter", "config.yaml", "train.json")):
         base, started = load_base(options.base, device=choose_device(options)), time.monotonic()
         replay = read_replay(base, options)
-        cache = prepare(base, options, None)
+        prepare(base, options, None)
         examples = read_examples(options.train, base, options, [*{1.0, *options.speeds}])
         check_examples(examples, options.train)
-        measures = measure_all(cache, examples, options.normalize)
-        parts = divide_into_folds(examples)
-        tried = measures_of_starts(base, examples, options, measures, options.train)
+        tried = measures_of_starts(base, examples, options)
+        measures, parts = [*tried[None].values()], divide_into_folds(examples)
         starts = starts_of_folds(Adaptation("", examples, parts), tried)
         # The name decides the random numbers, so that it must not depend on the directory of an adapter.
         adaptations = {
@@ -85,13 +83,12 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
             adapt_from_each([adaptations], options, partial(prepare, base, options), replay, progress)
         start = starts.pop(None)
         adaptation = adaptations[start]
-        folds = [(its_start, adaptations[its_start].unbiased[n]) for n, its_start in starts.items()]
+        folds = [(of_fold, adaptations[of_fold].unbiased[n]) for n, of_fold in starts.items()]
         prepare(base, options, start)
         speakers = {example.utterance.speaker for example in examples}
         summary = {
             **run_record(base, options, examples),
             "speakers": len(speakers),
-            "audio": sorted(digests(examples)),
             "suspicious": suspicious(examples, measures, len(base.vocabulary.tokens), options.train),
             **validation_record(measures, adaptation, [result for _, result in folds]),
             **({"init_adapter": start} if start else {}),

@@ -25,8 +25,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from ia3_speech.common.formatting import plural
 from ia3_speech.data.batches import make_batches
-from ia3_speech.formatting import plural
 from ia3_speech.model import ia3
 from ia3_speech.model.base import Base
 from ia3_speech.model.hypotheses import search_rows
@@ -62,7 +62,7 @@ class Measure(NamedTuple):
     text: str  # the hypothesis of greedy search
     errors: int  # word errors
     words: int  # of the reference
-    loss: float  # a symbol, infinite where it is not a number
+    loss: float  # per symbol; infinite if it is not a number
     symbols: int  # of the reference
 
 

@@ -20,13 +20,13 @@ from safetensors.torch import load_file, save_file
 
 from ia3_speech import __version__
 from ia3_speech.adapters import registry
-from ia3_speech.atomic import replacing
+from ia3_speech.common.atomic import replacing
+from ia3_speech.common.errors import TrainingError
+from ia3_speech.common.inputs import digest_of
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.utterance import BadAudio, Utterance, load_utterance, load_utterances
 from ia3_speech.decoding.decode_directory import read_for_decoding
 from ia3_speech.decoding.long_recordings import cut_utterance
-from ia3_speech.errors import TrainingError
-from ia3_speech.inputs import digest_of
 from ia3_speech.model.base import Base
 from ia3_speech.model.fingerprint import tensors_sha256
 from ia3_speech.training.config import SharedOptions, replay_folder

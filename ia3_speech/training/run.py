@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ia3_speech import atomic
 from ia3_speech.adapters.load import labels_of_trained, load_adapter
 from ia3_speech.adapters.methods import add_user_method, insert, save_method
-from ia3_speech.errors import TrainingError
+from ia3_speech.common import atomic
+from ia3_speech.common.errors import TrainingError
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import attach, trainable
 from ia3_speech.model.base import Base, load_base

@@ -25,7 +25,9 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ia3_speech import atomic
+from ia3_speech.common import atomic
+from ia3_speech.common.errors import AudioError
+from ia3_speech.common.formatting import plural, shorten
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.directory import summarize
@@ -33,8 +35,6 @@ from ia3_speech.data.text import target_text
 from ia3_speech.data.utterance import MAX_LISTED, Utterance, load_utterances, with_duration
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS, best_cuts, cut_at_pauses, quietest
 from ia3_speech.decoding.word_times import forced_path, spans, spell
-from ia3_speech.errors import AudioError
-from ia3_speech.formatting import plural, shorten
 from ia3_speech.model.base import Base
 
 logger = logging.getLogger(__name__)

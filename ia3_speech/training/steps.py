@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ia3_speech.cli import progress_stream
+from ia3_speech.common.cli import progress_stream
 
 
 def learning_rate_factor(step: int, total_steps: int, warmup: float) -> float:

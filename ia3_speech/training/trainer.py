@@ -22,10 +22,10 @@ import torch
 from torch import nn
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ia3_speech.atomic import replacing, write_text
+from ia3_speech.common.atomic import replacing, write_text
+from ia3_speech.common.errors import TrainingError
 from ia3_speech.data.batches import BatchOrder, make_batches
 from ia3_speech.decoding.long_recordings import cut_utterance
-from ia3_speech.errors import TrainingError
 from ia3_speech.model import ia3
 from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import Base

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from huggingface_hub.file_download import http_get
 
-from ia3_speech.atomic import replacing
-from ia3_speech.cli import command
-from ia3_speech.errors import UserError
+from ia3_speech.common.atomic import replacing
+from ia3_speech.common.cli import command
+from ia3_speech.common.errors import UserError
 
 
 def download(url: str, folder: Path, name: str, md5: str | None = None) -> None:

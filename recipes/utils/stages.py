@@ -21,10 +21,10 @@ from typing import Any, Literal
 
 import ia3_speech
 from ia3_speech.adapters.record import read_json
-from ia3_speech.atomic import write_json, write_text
+from ia3_speech.common.atomic import write_json, write_text
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.inputs import Inputs, provenance
 from ia3_speech.data.corpora.preparation import Size
-from ia3_speech.errors import UserError
-from ia3_speech.inputs import Inputs, provenance
 
 RECIPES = Path(__file__).resolve().parents[1]
 SHIPPED = Path(ia3_speech.__file__).parent / "out_of_domain/librispeech_dev"  # out-of-domain speech
@@ -219,7 +219,7 @@ def located(word: str) -> str:
 
 def python(command: str, *words: Word) -> list[Word]:
     """The words of `ia3-speech COMMAND`."""
-    return ["python", "-m", f"ia3_speech.{command}", *words]
+    return ["python", "-m", "ia3_speech", command, *words]
 
 
 def quoted(word: str) -> str:

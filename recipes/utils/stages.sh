@@ -16,7 +16,6 @@ grid=""                 # 'OPTION=A,B …': train each combination of such value
 nj=1                    # N: number of jobs that share the decoding of a set; in recipes for speakers also the adaptation
 small_opts="--epochs 2" # OPTS: training options that --size small adds
 precision=auto          # no|bf16|auto: precision of the computations in decoding; auto: bf16 if it is faster on this machine
-decode_opts=""          # OPTS: further options of decode
 score_opts=""           # OPTS: further options of score
 report_opts=""          # OPTS: further options of report, such as --embed-audio
 out_of_domain=shipped   # 'DIR DIR': other speech to test on: Kaldi directories (DIR:40: each 40th utterance) or LibriSpeech's layout; or none
@@ -100,13 +99,13 @@ locate() {
     [[ $path != */* ]] && echo "$path" || from_start "$path"
   done | paste -sd +)
   pipes=$([[ $allow_pipes == false ]] || echo --allow-pipes)
-  once="python -m ia3_speech.inputs" # OUT INPUT … -- COMMAND: run it unless OUT was made from these inputs
+  once="python -m ia3_speech.common.inputs" # OUT INPUT … -- COMMAND: run it unless OUT was made from these inputs
   [[ -n $init_name || ! $init_adapter =~ ^[A-Za-z0-9_-]+$ ]] || init_name=$init_adapter
   init_name=${init_name:-start}
   # A Whisper base has a training configuration of its own, and no n-gram model.
   if [[ $base != mini && ${train_config-} == ia3_plus ]] && is_whisper; then train_config=whisper lm=none; fi
   check_options
-  for path in ${init_adapter//+/ }; do python -m ia3_speech.adapters show "${path%:*}" >/dev/null; done
+  for path in ${init_adapter//+/ }; do python -m ia3_speech adapters show "${path%:*}" >/dev/null; done
   ! declare -F check_study >/dev/null || check_study
   [[ -n $work_dir || $PWD == "$IA3_SPEECH_START_DIR" ]] || echo "data/ and exp/ are in ${PWD#"$IA3_SPEECH_START_DIR"/}"
   finished=()
@@ -224,7 +223,7 @@ progress() {
 prepare_corpus() {
   $once "$data" "$corpus" local -- $prepare "$corpus" "$data" --size "$size" $pipes
   [[ -z $out_of_domain ]] || $once "$data/out_of_domain" $(sed 's/:[0-9]*$//' <<<"$out_of_domain") -- \
-    python -m ia3_speech.data.corpora.out_of_domain "$out_of_domain" "$data/out_of_domain" --size "$size" $pipes
+    out_of_domain.py "$out_of_domain" "$data/out_of_domain" --size "$size" $pipes
 }
 
 # is_few: whether there is no dev, so that folds of train choose and judge.
@@ -235,7 +234,7 @@ is_few() { [[ -d $data/train && ! -d $data/dev ]]; }
 notice_changed_data() {
   outdated=""
   [ $stop_stage -ge 5 ] && [[ -d $data ]] || return 0
-  outdated=$(python -m ia3_speech.results stale "$exp" "$data")
+  outdated=$(python -m ia3_speech results stale "$exp" "$data")
   [[ -n $outdated ]] || return 0
   local answer="" changed="the data have changed since these were trained: $(xargs <<<"$outdated")"
   [ $stage -le 5 ] || fail "$changed (start at stage 5, or earlier)"
@@ -248,11 +247,11 @@ notice_changed_data() {
 validate() {
   local set
   for set; do
-    $once "$data/valid/$set" "$data/$set" -- python -m ia3_speech.datadir validate --check-audio $pipes "$data/$set" 2>&1
+    $once "$data/valid/$set" "$data/$set" -- python -m ia3_speech datadir validate --check-audio $pipes "$data/$set" 2>&1
     [[ ! -d $data/train || $set == train || $set == dev ]] ||
       cmp -s "$data/train/text" "$data/$set/text" || # folds
       $once "$data/valid/overlap_$set" "$data/train" $(is_few || echo "$data/dev") "$data/$set" -- \
-        python -m ia3_speech.datadir overlap "$data/train" $(is_few || echo "$data/dev") "$data/$set"
+        python -m ia3_speech datadir overlap "$data/train" $(is_few || echo "$data/dev") "$data/$set"
   done
 }
 
@@ -292,7 +291,7 @@ decode_and_score() {
   score+=" $(name_system "$system")"
   job() {
     decode_set "${log#greedy_}" "$set" "$folder" $decode $adapter
-    $score_cmd "$exp/log/score_${log#greedy_}.log" python -m ia3_speech.score "$data/$set" "$folder" $score
+    $score_cmd "$exp/log/score_${log#greedy_}.log" python -m ia3_speech score "$data/$set" "$folder" $score
   }
   step "stage $1, decode and score $set with $system$with" job
 }
@@ -316,7 +315,7 @@ name_system() {
 # decode_set LOG SET FOLDER OPTION…: decode $data/SET into FOLDER, in --nj parts, which are then put together there; without a
 # guard, unless the options say --guard on.
 decode_set() {
-  local decode="python -m ia3_speech.decode --base $base --guard off ${*:4} $pipes --precision $precision $decode_opts $data/$2 $3"
+  local decode="python -m ia3_speech decode --base $base --guard off ${*:4} $pipes --precision $precision $data/$2 $3"
   [[ $nj == 1 ]] || $decode_cmd JOB=1:"$nj" "$exp/log/decode_$1.JOB.log" $decode --part "JOB/$nj"
   $decode_cmd "$exp/log/decode_$1.log" $decode
 }
@@ -330,7 +329,7 @@ calibrate_adapter() {
     $decode_cmd "$exp/log/${out##*/}_$selected.log" \
     $once "$out" "$data/dev" "$adapter"/*.safetensors $([[ $2 == greedy ]] || echo "$exp/$selected/lm_search.yaml") \
     $([[ $2 != hotwords ]] || echo "$exp/$selected/hotwords.txt") -- \
-    python -m ia3_speech.calibrate "$data/dev" --base "$base" --precision "$precision" --store --minimum-words 100 $pipes \
+    python -m ia3_speech calibrate "$data/dev" --base "$base" --precision "$precision" --store --minimum-words 100 $pipes \
     --adapter "$adapter" "${@:3}"
 }
 
@@ -340,7 +339,7 @@ register() {
   local anyway name=$2
   [[ $size == full ]] || name+=_small
   anyway=$([[ ${register_anyway-} != true ]] || echo --anyway)
-  python -m ia3_speech.results register "$1" "$name" $anyway --score "${@:3}"
+  python -m ia3_speech results register "$1" "$name" $anyway --score "${@:3}"
 }
 
 # summary: print gains and costs of the finished recipes, where the tables are, a sample, and the next command.
@@ -349,6 +348,6 @@ summary() {
   local home=""
   [[ -z ${IA3_SPEECH_HOME-} ]] || home="IA3_SPEECH_HOME=$(printf %q "$IA3_SPEECH_HOME") "
   echo
-  python -m ia3_speech.results summary "${finished[@]}" --sample "${sample:-audio.wav}" \
+  python -m ia3_speech results summary "${finished[@]}" --sample "${sample:-audio.wav}" \
     --transcribe "$home$IA3_SPEECH_PYTHON -m ia3_speech.transcribe"
 }

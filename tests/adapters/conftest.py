@@ -15,7 +15,7 @@ def adapter(tmp_path):
         path = tmp_path / folder
         path.mkdir(parents=True, exist_ok=True)
         save_file({"a.ia3_key": np.full(4, value)}, path / "ia3_speech.safetensors")
-        (path / "ia3_speech.json").write_text(json.dumps({"base": "mini"}))
+        (path / "ia3_speech.json").write_text(json.dumps({"schema": 1, "base": "mini"}))
         return path
 
     return make

@@ -10,7 +10,7 @@ from tiny_models import TINY, noise_waves, tiny, tiny_processor
 from ia3_speech import Bank, detach, load_base
 from ia3_speech.adapters.load import attach_adapter, combine
 from ia3_speech.adapters.record import Adapter
-from ia3_speech.errors import AdapterError, UnknownAdapter
+from ia3_speech.common.errors import AdapterError, UnknownAdapter
 from ia3_speech.model import ia3
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.base import WAVEFORM, make_base

@@ -11,6 +11,7 @@ from ia3_speech.adapters.card import BIOMETRIC
 from ia3_speech.adapters.weights import weights_sha256
 
 RECORD = {
+    "schema": 1,
     "base": "mini",
     "config": {"placements": ["key", "value"], "layers": "0-3", "train_head": False},
     "labels": {"speaker": "42", "accent": "scots"},

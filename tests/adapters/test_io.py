@@ -11,7 +11,7 @@ from tiny_models import attach_random
 
 from ia3_speech import attach, detach, load_adapter, save_adapter
 from ia3_speech.adapters.record import CARD, METADATA, OWN_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS
-from ia3_speech.errors import AdapterError
+from ia3_speech.common.errors import AdapterError
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import is_attached, trainable
 from ia3_speech.model.ia3 import attachment, vectors

@@ -13,7 +13,7 @@ from ia3_speech import IA3Config, detach, load_adapter, load_base, save_adapter
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.io import adapter_of
 from ia3_speech.adapters.load import attach_adapter, combine, read_sum, weighted_sum
-from ia3_speech.adapters.record import Adapter, read_metadata
+from ia3_speech.adapters.record import Adapter, read_record
 from ia3_speech.adapters.spec import parse_sum
 from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.model import ia3
@@ -161,16 +161,16 @@ def test_combine_writes_an_adapter_and_how_it_was_made(run_command, pair):
     assert combined == (0, f"exp/both: {expression}, {count:,} parameters\n", "")
     model = load_base(pair).model
     assert same(read_sum(model, parse_sum("exp/both")), read_sum(model, parse_sum(expression)))
-    metadata = read_metadata(Path("exp/both"))
-    assert (metadata.base, metadata.labels) == (str(pair), {"language": "en"})
-    assert metadata.training == {
+    record = read_record(Path("exp/both"))
+    assert (record["base"], record["labels"]) == (str(pair), {"language": "en"})
+    assert record["training"] == {
         "expression": expression,
         "terms": [
             {"name": name, "weight": weight, "sha256": weights_sha256(home / name)}
             for name, weight in (("accent", 0.7), ("medical", 0.5))
         ],
     }
-    assert metadata.fingerprint == read_metadata(home / "accent").fingerprint
+    assert record["fingerprint"] == read_record(home / "accent")["fingerprint"]
     words = ("medical+accent:-1", "--name", "clinic", "--base", pair)
     assert run_command("adapters", "combine", *words).out == (
         f"{home / 'clinic'}: medical+accent:-1, {count:,} parameters\n"
@@ -186,7 +186,7 @@ def test_combine_replaces_nothing_unasked(run_command, pair):
 
     assert "another adapter has this name" in run("accent:2", "--name", "medical").err
     assert run("accent:2", "--name", "medical", "--force").code == 0
-    assert read_metadata(registry.adapters_dir() / "medical").training["expression"] == "accent:2"
+    assert read_record(registry.adapters_dir() / "medical")["training"]["expression"] == "accent:2"
     assert run("accent:2", "--out", "x").code == 0
     assert "--force" in run("accent:3", "--out", "x").err
     assert run("accent:3", "--out", "x", "--force").code == 0

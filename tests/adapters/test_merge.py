@@ -10,7 +10,7 @@ from transformers import AutoModelForCTC, AutoProcessor
 
 from ia3_speech import detach, load_adapter, load_base, merge, save_adapter, unmerge
 from ia3_speech.adapters.merge import write_checkpoint
-from ia3_speech.errors import AdapterError
+from ia3_speech.common.errors import AdapterError
 from ia3_speech.model.attach import is_attached, is_merged
 from ia3_speech.model.base import make_base
 from ia3_speech.model.fingerprint import fingerprint

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.registry import check_name, register, resolve_adapter
-from ia3_speech.errors import BadName, NameTaken, UnknownAdapter
+from ia3_speech.common.errors import BadName, NameTaken, UnknownAdapter
 
 
 def test_what_killed_writers_left_is_removed(adapter):
@@ -104,7 +104,8 @@ def test_somebodys_corrections_are_no_training_data(adapter):
     (data / "utt2spk").write_text("a a\n")
     (folder.parent / "link").symlink_to(data)
     for path in (data, folder.parent / "link"):
-        (folder / "ia3_speech.json").write_text(json.dumps({"base": "mini", "training": {"data": str(path)}}))
+        record = {"schema": 1, "base": "mini", "training": {"data": str(path)}}
+        (folder / "ia3_speech.json").write_text(json.dumps(record))
         assert registry.training_data(registry.register(folder, "a", force=True)) is None
 
 
@@ -141,7 +142,7 @@ def test_an_earlier_adapter_is_kept_under_a_number(adapter):
 WRITER = """
 import sys
 from ia3_speech.adapters import registry
-from ia3_speech.cli import UserError
+from ia3_speech.common.cli import UserError
 source, rounds = sys.argv[1], int(sys.argv[2])
 for n in range(rounds):
     registry.register(source, "a", force=True)

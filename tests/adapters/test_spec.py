@@ -5,9 +5,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ia3_speech.adapters import registry
+from ia3_speech.adapters.record import write_record
 from ia3_speech.adapters.registry import register
 from ia3_speech.adapters.spec import BASE_ALONE, parse_adapter, parse_sum
-from ia3_speech.errors import UserError
+from ia3_speech.common.errors import AdapterError, UserError
 
 
 @pytest.fixture
@@ -86,15 +87,25 @@ def test_errors_name_the_term(registered, expression, message):
 
 
 def test_a_choice_and_the_base_that_is_needed(registered):
-    every, two = parse_adapter("auto"), parse_adapter("auto-sum:accent,medical")
+    every, two = parse_adapter("auto"), parse_adapter("auto:accent,medical")
     assert [term.name for term in every.terms] == ["accent", "en-gb", "medical"] and str(every) == "auto"
-    assert (two.choice, str(two)) == ("auto-sum", "auto-sum:accent,medical")
+    assert (two.choice, str(two)) == ("auto", "auto:accent,medical")
     assert every.base() == BASE_ALONE.base() == "mini" and two.base("mine") == "mine"
     assert parse_adapter(two) is two and parse_adapter(None) == BASE_ALONE and {two: 1}[two]
 
 
 def test_a_spec_changes_with_the_files_of_its_adapter(registered, adapter):
     before = parse_sum("accent")
-    assert parse_sum("accent") == before
+    assert parse_sum("accent") == before and before.terms[0].record == {"schema": 1, "base": "mini"}
     register(adapter(2.0, "other"), "accent", force=True)
     assert parse_sum("accent") != before
+    write_record(registry.adapters_dir() / "medical", {"schema": 1, "base": "mine"})
+    assert parse_sum("medical").base() == "mine"
+
+
+def test_a_damaged_record_is_an_error_where_it_is_needed(registered):
+    (registry.adapters_dir() / "accent/ia3_speech.json").write_text('{"schema": 1, "base": ')
+    assert len(parse_adapter("auto").terms) == 3 and parse_sum("accent").base("mini") == "mini"
+    for use in (lambda spec: spec.base(), lambda spec: spec.terms[0].refuse_damage()):
+        with pytest.raises(AdapterError, match="damaged"):
+            use(parse_sum("accent"))

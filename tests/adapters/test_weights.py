@@ -8,9 +8,9 @@ import safetensors.torch
 import torch
 from safetensors.numpy import save_file
 
-from ia3_speech.adapters.record import read_record, read_summary
+from ia3_speech.adapters.record import own_record, read_record, read_summary
 from ia3_speech.adapters.weights import read_weights, vector_of
-from ia3_speech.errors import UserError
+from ia3_speech.common.errors import AdapterError, UserError
 from ia3_speech.model.architectures import ARCHITECTURES
 
 BODY = "base_model.model.wav2vec2.encoder.layers"
@@ -49,16 +49,19 @@ def test_reading(tmp_path):
 
 
 def test_the_record(tmp_path):
-    with pytest.raises(UserError, match=r"no ia3_speech\.json, so another tool wrote it"):
+    with pytest.raises(AdapterError, match=r"adapter_config\.json"):
         read_record(tmp_path)
     assert read_summary(tmp_path) == {}
-    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "facebook/x", "r": 1}')
-    assert read_summary(tmp_path) == {"base": "facebook/x"}
-    record = {"base": "mini", "labels": {"domain": "médical"}}
+    theirs = {"base_model_name_or_path": "facebook/x", "peft_type": "LORA"}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(theirs))
+    assert read_summary(tmp_path) == {"base": "facebook/x", "config": {"method": "lora"}}
+    with pytest.raises(AdapterError, match=r"no ia3_speech\.json, so another tool wrote it"):
+        own_record(tmp_path)
+    record = {"schema": 1, "base": "mini", "labels": {"domain": "médical"}}
     (tmp_path / "ia3_speech.json").write_text(json.dumps(record, ensure_ascii=False), "utf-8")
-    assert read_record(tmp_path) == read_summary(tmp_path) == record
-    for text in ("[1]", "{", "[" * 100_000, '{"labels": ["speaker", "42"]}'):
+    assert read_record(tmp_path) == own_record(tmp_path) == read_summary(tmp_path) == record
+    for text in ("[1]", "{", "[" * 100_000, '{"labels": ["speaker", "42"]}', '{"schema": 2}'):
         (tmp_path / "ia3_speech.json").write_text(text)
-        with pytest.raises(UserError, match=r"ia3_speech\.json: .*damaged: restore a copy"):
+        with pytest.raises(UserError, match=r"ia3_speech\.json: .*(damaged: restore a copy|upgrade)"):
             read_record(tmp_path)
-        assert read_summary(tmp_path) == {"base": "facebook/x"}
+        assert read_summary(tmp_path) == {}

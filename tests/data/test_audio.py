@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from ia3_speech.common.errors import AudioError, TooLong
 from ia3_speech.data.audio import (
     SAMPLE_RATE,
     audio_duration,
@@ -18,7 +19,6 @@ from ia3_speech.data.audio import (
     resample,
 )
 from ia3_speech.data.utterance import BadAudio, Utterance, load_utterance, load_utterances
-from ia3_speech.errors import AudioError, TooLong
 
 RATE = SAMPLE_RATE
 

@@ -10,11 +10,11 @@ import pytest
 import soundfile
 from corpus_files import contents
 
+from ia3_speech.common.errors import AudioError, DataError
 from ia3_speech.data.audio import load_audio
 from ia3_speech.data.huggingface import convert_dataset
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.directory import UtteranceIds
-from ia3_speech.errors import AudioError, DataError
 
 RATE = 16_000
 

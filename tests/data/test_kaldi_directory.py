@@ -11,6 +11,7 @@ from corpus_files import contents
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ia3_speech.common.errors import DataError, UserError
 from ia3_speech.data import kaldi as datadir
 from ia3_speech.data.kaldi import (
     fix_data_directory,
@@ -20,7 +21,6 @@ from ia3_speech.data.kaldi import (
 )
 from ia3_speech.data.kaldi.directory import read_available_tables
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.errors import DataError, UserError
 
 IDS = ["anna-1", "anna-2", "bob-1", "cleo-1"]
 TABLES = {

@@ -6,10 +6,10 @@ import pytest
 from corpus_files import kaldi_directories
 
 from ia3_speech.commands.datadir import overlap
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.overlap import find_overlap_by_speaker, overlap_of_train_and_dev
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.errors import UserError
 
 
 def directory(name: str, rows: list[str]) -> DataDirectory:

@@ -7,9 +7,9 @@ import pytest
 import soundfile
 import torch
 
+from ia3_speech.common.errors import AudioError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.recordings import is_one_recording, to_waveform
-from ia3_speech.errors import AudioError
 
 WAVE = (0.1 * np.random.default_rng(0).standard_normal(SAMPLE_RATE)).astype(np.float32)
 

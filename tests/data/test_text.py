@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from tiny_models import PIECE_TOKENIZERS
 from transformers import Wav2Vec2CTCTokenizer
 
+from ia3_speech.common.errors import TextError
 from ia3_speech.data.text import Vocabulary, normalize
-from ia3_speech.errors import TextError
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SYMBOLS = {"<pad>": 0, "|": 1, "'": 2} | {letter: number for number, letter in enumerate(LETTERS, 3)}

@@ -8,10 +8,10 @@ import pytest
 import torch
 from tiny_models import PIECE_TOKENIZERS
 
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.decoding.beam_search import BeamSearch, words_of
 from ia3_speech.decoding.word_times import word_times
-from ia3_speech.errors import UserError
 from ia3_speech.lm.arpa import write_arpa
 from ia3_speech.lm.ngram import estimate
 from ia3_speech.model.hypotheses import GreedySearch, Hypothesis, TimedWord, collapse

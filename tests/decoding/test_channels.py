@@ -5,8 +5,8 @@ import pytest
 import soundfile
 
 from ia3_speech.adapters.spec import parse_adapter
+from ia3_speech.common.errors import UserError
 from ia3_speech.decoding.transcription import channel_names
-from ia3_speech.errors import UserError
 from ia3_speech.session import load
 
 

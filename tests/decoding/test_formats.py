@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from ia3_speech.common.errors import UserError
 from ia3_speech.decoding.formats import ALL, FORMATS, check_output, parse_formats
 from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word
-from ia3_speech.errors import UserError
 
 WORDS = (Word("take", 0.26, 0.48, 0.9812, (2, 3)), Word("two", 0.5, 0.8, 0.5, (4,)))
 LAST = (Word("don't", 3661.0, 3661.5, 1.0, (5,)),)

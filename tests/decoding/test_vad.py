@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.decoding import vad
 from ia3_speech.decoding.long_recordings import HOP, cut_at_pauses
 from ia3_speech.decoding.vad import SpeechDetector, choose_method, cut_speech, find_speech
-from ia3_speech.errors import UserError
 
 SECOND = 100  # hops
 

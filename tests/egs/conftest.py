@@ -30,7 +30,8 @@ def run_recipe(forking_path) -> Callable[..., subprocess.CompletedProcess]:
 def modules_of(recipe: str, *names: str) -> Iterator[SimpleNamespace]:
     """Modules of egs/RECIPE/local, and what they import from there; forgotten afterwards, since another
     recipe has its own of these names."""
-    folders = [str(ROOT / place) for place in (f"egs/{recipe}/local", "recipes/utils", "scripts")]
+    places = (f"egs/{recipe}/local", "recipes/utils", "scripts", "egs/speechocean762/local")
+    folders = [str(ROOT / place) for place in places]
     sys.path[:0] = folders
     try:
         yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})

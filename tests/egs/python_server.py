@@ -125,8 +125,9 @@ def run(words: list[str], environment: dict[str, str], folder: str) -> int:
     try:
         if words[0] == "-m":
             sys.argv = words[1:]
-            sys.modules.pop(words[1], None)
-            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+            module = "ia3_speech.__main__" if words[1] == "ia3_speech" else words[1]
+            sys.modules.pop(module, None)
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
         elif words[0] == "-c":
             sys.argv = ["-c", *words[2:]]
             exec(words[1], {"__name__": "__main__"})

@@ -5,11 +5,11 @@ import json
 import pytest
 from corpus_files import noise, write_table
 
-from ia3_speech.atomic import write_json
 from ia3_speech.commands import score as scoring
+from ia3_speech.common.atomic import write_json
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.errors import UserError
 
 RECIPE = "accent_times_domain"
 MODULES = ("study",)

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from ia3_speech import load
-from ia3_speech.search import SearchOptions
+from ia3_speech.decoding.search import SearchOptions
 from tests.report.webdriver import Browser, needs_browser
 
 pytest.importorskip("onnx")

@@ -9,7 +9,8 @@ from ia3_speech.data.utterance import Utterance
 
 
 def test_a_run_on_kaldi_directories(run_recipe, tmp_path, random_base):
-    """Most stages with IA³, in a folder whose name a shell would read."""
+    """Most stages with IA³, guarded too, and a method of the study, in a folder whose name a shell would
+    read."""
     corpus = tmp_path / "Anna's notes & more"
     for name, letters, seconds in (("train", "abcdef", 11.0), ("dev", "gh", 1.5), ("test", "ij", 1.5)):
         files = {f"{name}-{x}": str(noise(tmp_path / f"{x}.wav", seconds)) for x in letters}
@@ -17,9 +18,11 @@ def test_a_run_on_kaldi_directories(run_recipe, tmp_path, random_base):
         write_data_directory(corpus / name, said)
     shutil.copytree(corpus / "test", tmp_path / "other")
     options = ["--corpus", str(corpus), "--work-dir", str(tmp_path / "w"), "--size", "small", "--seeds", "1"]
-    options += ["--base", str(random_base), "--methods", "ia3", "--rates", "ia3=1e-2", "--task", "own"]
+    options += ["--base", str(random_base), "--task", "own"]
+    options += ["--methods", "ia3_plus_guarded head", "--rates", "ia3_plus=1e-2 head=1e-2"]
     options += ["--out-of-domain", str(tmp_path / "other")]
     for stages in (("1", "1"), ("3", "100")):
         done = run_recipe("compare_methods", *options, "--stage", stages[0], "--stop-stage", stages[1])
         assert done.returncode == 0, done.stdout + done.stderr
-    assert "| ia3 | " in done.stdout and "| base | " in done.stdout
+    rows = [line.split(" | ")[0] for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert rows[-3:] == ["| base", "| ia3_plus_guarded", "| head"]

@@ -16,9 +16,11 @@ OPTIONS = {
     "accent_times_domain": "--accent-corpus ",
     "routing": "--adapters ",
 }
-OF_OTHERS = ("accent_times_domain", "routing", "frontier")  # the recipes of their corpora run first
-CORPORA = dict.fromkeys(("routing", "frontier"), ("accent", "orders", "telephone", "notes"))
-CORPORA |= {"accent_times_domain": ("accent", "domain")}
+OF_OTHERS = ("accent_times_domain", "routing")  # the recipes of their corpora run first
+CORPORA = {
+    "routing": ("accent", "orders", "telephone", "notes"),
+    "accent_times_domain": ("accent", "domain"),
+}
 
 
 def shown_options(recipe: str) -> dict[str, list[str]]:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.errors import UserError
 
 RECIPE = "keywords"
 MODULES = ("prepare", "study")
@@ -43,7 +43,7 @@ def test_from_clips_to_the_table(local, corpus, random_base, capsys, monkeypatch
     )  # what is registered is tested elsewhere
     options = {"speech_train": str(corpus / "speech/train"), "speech_test": str(corpus / "speech/test")}
     options |= {"corpus": corpus / "corpus", "noises": corpus / "noises", "work_dir": corpus}
-    options |= {"base": str(random_base), "seeds": 1, "epochs": 1, "rates": 1}
+    options |= {"base": str(random_base), "seeds": 1, "epochs": 1}
     same = options | {"speech_test": options["speech_train"], "work_dir": corpus / "same"}
     with pytest.raises(UserError, match="the readers 19, 26 are in train and in test"):
         local.study.main(local.study.Options(**same))

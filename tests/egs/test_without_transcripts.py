@@ -5,7 +5,7 @@ from pathlib import Path
 from corpus_files import write_table
 
 import ia3_speech
-from ia3_speech.atomic import write_json
+from ia3_speech.common.atomic import write_json
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from ia3_speech.common.errors import AudioError
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
-from ia3_speech.errors import AudioError
 from ia3_speech.live.audio import WIDTHS, Converter, Microphone, raw_format, read_wav_header, stream_samples
 
 

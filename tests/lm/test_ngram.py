@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ia3_speech.errors import UserError
+from ia3_speech.common.errors import UserError
 from ia3_speech.lm.arpa import read_arpa, write_arpa
 from ia3_speech.lm.ngram import START, UNKNOWN, estimate, mix, prune
 

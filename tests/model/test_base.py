@@ -7,8 +7,8 @@ from tiny_models import noise_waves, tiny
 
 from ia3_speech import Bank, attach, detach, load_adapter, load_base, save_adapter
 from ia3_speech.adapters.record import same_base
+from ia3_speech.common.errors import AdapterError, BaseError
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.errors import AdapterError, BaseError
 from ia3_speech.model.base import make_base
 from ia3_speech.model.fingerprint import fingerprint
 

@@ -11,7 +11,7 @@ import torch
 from tiny_models import noise_waves
 
 from ia3_speech import AdapterCallback, attach, load_base
-from ia3_speech.adapters.record import read_metadata
+from ia3_speech.adapters.record import read_record
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.model.hypotheses import GreedySearch
@@ -79,7 +79,7 @@ def test_checkpoints_hold_the_adapters_labels_and_weight_decay_spares_it(tiny_fo
     groups = {g["weight_decay"]: len(g["params"]) for g in trainer.optimizer.param_groups if g["params"]}
     assert groups == {0.0: len(vectors(model))}
     trainer.train()
-    assert read_metadata(tmp_path / "exp/checkpoint-2/adapter").labels == {"accent": "scots"}
+    assert read_record(tmp_path / "exp/checkpoint-2/adapter")["labels"] == {"accent": "scots"}
 
 
 def test_the_shipped_base_works_without_us(base_folder, shared_data):

@@ -5,7 +5,7 @@ import torch
 from tiny_models import random_vectors
 
 from ia3_speech import attach, detach, merge, unmerge
-from ia3_speech.errors import AdapterError
+from ia3_speech.common.errors import AdapterError
 from ia3_speech.model.architectures import IA3Config, format_layers
 from ia3_speech.model.attach import is_attached
 from ia3_speech.model.ia3 import vectors

@@ -13,9 +13,9 @@ from tiny_models import attach_random, noise_waves, random_adapter, random_vecto
 
 from ia3_speech import IA3Config, attach, detach, load, load_adapter, load_base, merge, save_adapter, unmerge
 from ia3_speech.adapters.bank import Bank
-from ia3_speech.adapters.record import read_metadata
+from ia3_speech.adapters.record import read_record
+from ia3_speech.common.errors import AdapterError, BaseError, UserError
 from ia3_speech.decoding.options import LoadOptions
-from ia3_speech.errors import AdapterError, BaseError, UserError
 from ia3_speech.model.base import make_base
 from ia3_speech.model.hypotheses import search_rows
 from ia3_speech.model.ia3 import vectors
@@ -273,11 +273,9 @@ def data(tmp_path):
 def test_an_adapter_is_trained_decoded_and_scored(folder, data, run_command):
     train = ["train", "--config", "whisper", "--base", folder, "--train", data / "train", "--replay", "none"]
     run_command(*train, "--dev", data / "dev", "--epochs", 1, "--out", data / "exp")
-    config = read_metadata(data / "exp/adapter").config
+    config = read_record(data / "exp/adapter")["config"]
     assert (config["window"], config["language"]) == ("short", "en")
-    decoded = run_command(
-        "decode", "--guard", "off", "--adapter", data / "exp/adapter", data / "dev", data / "decode"
-    )
+    decoded = run_command("decode", "--adapter", data / "exp/adapter", data / "dev", data / "decode")
     record = json.loads((data / "decode/decode.json").read_text())
     assert (record["scoring"], record["language"], record["task"]) == ("english", "en", "transcribe")
     assert record["decoded_again"] == 2 and "2 repetitive or improbable texts" in decoded.err
@@ -291,12 +289,20 @@ def test_an_adapter_is_trained_decoded_and_scored(folder, data, run_command):
 def test_a_few_minutes_and_another_method_train_too(folder, data, run_command):
     train = ["train", "--base", folder, "--train", data / "train", "--epochs", 1, "--replay", "none"]
     run_command(*train, "--out", data / "few")
-    assert read_metadata(data / "few/folds/fold1/adapter").config["window"] == "short"
-    run_command(*train, "--dev", data / "dev", "--method", "full", "--out", data / "full")
+    assert read_record(data / "few/folds/fold1/adapter")["config"]["window"] == "short"
+    full = Path(__file__).parents[2] / "egs/compare_methods/local/methods.py:full"
+    run_command(*train, "--dev", data / "dev", "--method", full, "--out", data / "full")
     names = load_file(data / "full/adapter/ia3_speech.safetensors")
     assert names and all(name.startswith("model.encoder.layer") for name in names)
-    assert read_metadata(data / "full/adapter").config["window"] == "short"
-    assert len(load(folder, adapter=data / "full/adapter").recognizer.logits(WAVES[:1])[0]) == 101
+    assert read_record(data / "full/adapter")["config"]["window"] == "short"
+    assert (
+        len(
+            load(
+                folder, adapter=data / "full/adapter", options=LoadOptions(method=str(full))
+            ).recognizer.logits(WAVES[:1])[0]
+        )
+        == 101
+    )
     people = ["speakers", "--base", folder, "--data", data / "train", "--folds", 2, "--epochs", 1]
     run_command(*people, "--replay", "none", "--out", data / "people")
     record = json.loads((data / "people/decode/decode.json").read_text())

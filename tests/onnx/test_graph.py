@@ -16,12 +16,12 @@ from tiny_models import ADAPTER, noise_waves, tiny, tiny_processor
 from ia3_speech import load, load_base
 from ia3_speech.adapters.spec import parse_sum
 from ia3_speech.commands.export import main as export
-from ia3_speech.errors import AdapterError
+from ia3_speech.common.errors import AdapterError
+from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import insert_vectors
 from ia3_speech.model.base import Base, make_base
 from ia3_speech.model.ia3 import all_target_modules, using_rows, vectors
-from ia3_speech.search import SearchOptions
 
 onnxruntime, onnx = pytest.importorskip("onnxruntime"), pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")

@@ -7,7 +7,7 @@ import corpus_files
 import pytest
 from publisher import Publisher, serve
 
-from ia3_speech.errors import UserError
+from ia3_speech.common.errors import UserError
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ia3_speech.errors import UserError
+from ia3_speech.common.errors import UserError
 
 UTILS = Path(__file__).parents[2] / "recipes/utils"
 

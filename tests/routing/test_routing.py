@@ -14,8 +14,8 @@ from safetensors.numpy import load_file, save_file
 from ia3_speech import Bank, LoadOptions, load, load_base
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import GATE, read_record
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.errors import UserError
 from ia3_speech.routing.gate import (
     GaussianGate,
     add_gate,
@@ -138,7 +138,6 @@ def test_each_recording_has_the_adapter_that_it_calls_for(two, tmp_path, run_com
         assert chosen.transcribe(file).text == alone
         only = asr.transcribe(file, adapter="auto:low")
         assert only.choices[0].adapter == ("low" if kind == "low" else None)
-        assert asr.transcribe(file, adapter="auto-sum").choices[0].adapter == adapter
     both = np.concatenate([sound("low", 5, 3.0), sound("high", 6, 3.0)])
     pieces = (
         load(two, adapter="auto", options=LoadOptions(max_seconds=2.0, vad="off")).transcribe(both).choices
@@ -180,7 +179,7 @@ def test_who_is_chosen_is_searched_as_registered_and_a_person_only_by_name(two, 
     assert "# ann\n" in card and "what the base's front end makes of 24 utterances" in card
 
 
-def test_a_mean_of_consenting_people_has_their_gates_and_no_name(two, tmp_path, run_command):
+def test_a_mean_of_people_has_their_gates_and_names(two, tmp_path, run_command):
     people = {"ann": "low", "bert": "high", "carl": "high"}
     for seed, (name, kind) in enumerate(people.items(), 3):
         add_adapter(two, name, seed, labels={"speaker": name})
@@ -188,21 +187,10 @@ def test_a_mean_of_consenting_people_has_their_gates_and_no_name(two, tmp_path, 
     mean = ["adapters", "combine", "--average", *people, "--name", "group", "--base", two]
     assert run_command(*mean).code == 0
     folder = registry.adapters_dir() / "group"
-    assert read_record(folder)["labels"] == {"speaker": "ann+bert+carl"}, "without their consent"
-    assert run_command(*mean, "--consent", "--force").code == 0
-    record, card = read_record(folder), (folder / "README.md").read_text()
-    assert not record["labels"] and record["training"]["people"] == 3
-    assert "the adapters of 3 people" in card and not any(
-        name in json.dumps(record) + card for name in people
-    )
+    assert read_record(folder)["labels"] == {"speaker": "ann+bert+carl"}
     base = load_base(two).fingerprint
     each = [read_gate(registry.adapters_dir() / name, base) for name in people]
     pooled, points = read_gate(folder, base), sum(gate.count * gate.mean for gate in each) / 72
     assert pooled.count == 72 and np.allclose(pooled.mean, points, rtol=1e-5)
     total = sum(g.scatter / 23 + np.outer(g.mean - points, g.mean - points) for g in each) / 3
     assert np.allclose(np.diag(pooled.scatter) / 71, np.diag(total), rtol=1e-3)
-    assert "group" in {term.name for term in load(two, adapter="auto").recognizer.spec.terms}
-    refused = run_command(*mean[:3], "ann", "bert", "--name", "pair", "--base", two, "--consent")
-    assert refused.code == 1 and "is of 2 speakers; a common adapter needs 3" in refused.err
-    assert run_command("adapters", "combine", "ann", "bert", "--name", "x", "--consent").code == 1
-    assert not registry.is_registered("pair") and not registry.is_registered("x")

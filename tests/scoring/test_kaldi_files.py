@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.kaldi.table_file import read_kaldi_text
-from ia3_speech.errors import UserError
 from ia3_speech.scoring.alignment import ErrorCounts, align
 from ia3_speech.scoring.kaldi_files import format_ops, format_per_spk, format_per_utt, format_wer_lines
 

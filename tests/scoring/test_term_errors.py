@@ -2,7 +2,7 @@
 
 import pytest
 
-from ia3_speech.errors import UserError
+from ia3_speech.common.errors import UserError
 from ia3_speech.scoring.alignment import align
 from ia3_speech.scoring.term_errors import count_terms, find_terms, make_term_list, read_term_list
 

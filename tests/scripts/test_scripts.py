@@ -7,7 +7,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # Modules of the others
 NOT_COMMANDS = ("benchmark", "espeak", "onnx_asr_model", "site_pages", "whisper_transplant")
-COMMANDS = [file for file in sorted((ROOT / "scripts").glob("*.py")) if file.stem not in NOT_COMMANDS]
+COMMANDS = [file for file in sorted((ROOT / "scripts").rglob("*.py")) if file.stem not in NOT_COMMANDS]
 
 
 @pytest.mark.parametrize("script", COMMANDS, ids=lambda file: file.stem)
@@ -15,6 +15,7 @@ def test_a_script_starts(script, run_command, monkeypatch):
     for module in ("peft", "onnxruntime"):
         pytest.importorskip(module)
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    monkeypatch.syspath_prepend(str(ROOT / "scripts/mini"))
     done = run_command(script, "--help")
     assert done.code == 0 and "usage:" in done.out
 
@@ -34,6 +35,7 @@ def test_a_benchmark_runs_and_replaces_its_own_section(run_command, monkeypatch,
 
 def test_a_batch_of_training_speech_for_mini(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    monkeypatch.syspath_prepend(str(ROOT / "scripts/mini"))
     speech = pytest.importorskip("mini_base_speech")
     material = speech.TrainingSpeech([], ["no fever and no cough"], seed=1, batch_seconds=10)
     waves, lengths, labels = material.batch(0)

@@ -21,7 +21,7 @@ from openai import OpenAI
 
 from ia3_speech.adapters import registry
 from ia3_speech.commands.serve import listen
-from ia3_speech.search import SearchOptions, make_search
+from ia3_speech.decoding.search import SearchOptions, make_search
 from ia3_speech.serve.app import make_app
 from ia3_speech.serve.jobs import Jobs
 from ia3_speech.serve.options import EngineOptions, LimitOptions, ServerOptions

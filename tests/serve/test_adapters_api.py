@@ -20,14 +20,15 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.card import score_line, update_card
 from ia3_speech.adapters.hub import copy_publishable
 from ia3_speech.adapters.load import labels_of_trained
-from ia3_speech.adapters.record import GATE, METADATA, read_record, recorded_base, write_record
-from ia3_speech.corrections import voice
+from ia3_speech.adapters.record import GATE, METADATA, read_record, write_record
+from ia3_speech.adapters.spec import term_at
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.audio import load_audio
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.errors import UserError
 from ia3_speech.routing.gate import measure_speech, write_gate
 from ia3_speech.serve.access import Access
 from ia3_speech.training.starts import training_utterances
+from ia3_speech.voices import voice
 from tests.routing.test_routing import FAULTS, damage_gate
 from tests.serve.conftest import FILES
 
@@ -79,7 +80,7 @@ def test_files_that_are_no_adapter_of_this_base_are_refused_and_leave_nothing(ru
         done = running.send("POST", "adapters", name="new", files=files)
         assert done.status_code == 400, files
         assert str(Path.home()) not in done.text and "/tmp" not in done.text
-    for name in ("", "..", "a/b", "../up", "x" * 65, "a\nb", "-x", "mini", "nearest"):
+    for name in ("", "..", "a/b", "../up", "x" * 65, "a\nb", "-x", "mini"):
         assert running.upload(name, folder).status_code in (400, 403), name
     assert registry.registered_names() == before and not list(registry.adapters_dir().glob("*evil*"))
     assert not (registry.home() / "up").exists()
@@ -184,7 +185,7 @@ def mutants(value: dict | list) -> Iterator[dict | list]:
 
 def use_record(folder: Path, copies: Path) -> None:
     """Call what reads an adapter's record, but for the server."""
-    recorded_base(folder), registry.training_data(folder), training_utterances(folder)
+    registry.training_data(folder), training_utterances(term_at("odd", folder))
     assert isinstance(voice.speaker_of(folder), str)
     voice.new_to(folder, [Utterance("a-1", "a", "a-1", "a.wav", text="no")])
     [*map(score_line, read_record(folder)["scores"])], labels_of_trained(str(folder), {})

@@ -12,8 +12,8 @@ from ia3_speech import load_base
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.cache import AdapterCache
 from ia3_speech.adapters.spec import Term, find_registered
+from ia3_speech.common.errors import AdapterError
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.errors import AdapterError
 from ia3_speech.serve.engine import Engine, EngineClosed, QueueHandle
 from ia3_speech.serve.monitoring import Metrics
 from ia3_speech.serve.options import EngineOptions
@@ -114,5 +114,5 @@ def test_adapters_load_on_first_use_and_the_least_recently_used_leave(cache):
     cache.max_bytes = cache.bank.nbytes / 2
     cache.row((medical,), {medical.folder})
     assert loaded(cache) == ["medical"], "no more than their memory holds"
-    cache.forget("medical")
+    cache.drop(medical.folder)
     assert loaded(cache) == [] and cache.bank.nbytes == 0 and not cache.bank.names()

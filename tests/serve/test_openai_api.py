@@ -13,11 +13,11 @@ import soundfile
 from tiny_models import tiny_whisper
 
 from ia3_speech.adapters import registry
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.decoding.formats import FORMATS, verbose_segment
 from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.dictation import make_dictation
-from ia3_speech.errors import UserError
 from ia3_speech.model.base import make_base
 from ia3_speech.serve.access import hash_of
 from ia3_speech.serve.options import ServerOptions

@@ -11,9 +11,9 @@ import soundfile
 import soxr
 
 from ia3_speech.adapters import registry
-from ia3_speech.corrections import voice
 from ia3_speech.data.audio import load_audio
 from ia3_speech.session import load
+from ia3_speech.voices import voice
 from tests.report.webdriver import Browser, needs_browser
 from tests.serve.conftest import GREEDY
 from tests.tiny_models import attach_random

@@ -16,8 +16,8 @@ from ray import serve
 from ray.serve._private import api
 from ray.serve.schema import ServeDeploySchema
 
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.audio import load_audio
-from ia3_speech.errors import UserError
 from ia3_speech.serve.ray_app import app
 from tests.serve.conftest import NAMES
 from tests.serve.test_realtime import TRANSCRIPTION, append, pcm, session, until

@@ -12,14 +12,10 @@ import httpx
 import pytest
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.record import GATE, read_record, write_record
-from ia3_speech.corrections import store, voice
-from ia3_speech.corrections.suggest import choose_sentences, shipped_sentences, suggest_sentences
 from ia3_speech.serve import adapters_api
-from ia3_speech.serve.access import hash_of
 from ia3_speech.serve.jobs import STATE, Jobs, read_job
-from ia3_speech.session import load
-from tests.serve.conftest import FILES, GREEDY, SENTENCE, eventually
+from ia3_speech.voices import store, voice
+from tests.serve.conftest import SENTENCE, eventually
 
 ONE, TWO, ADMIN = "key-number-one-0001", "key-number-two-0002", "key-of-the-admin-3"
 KEYS = f"""
@@ -239,100 +235,29 @@ def test_a_voice_belongs_to_its_key(serving, adapters, no_process):
         assert "anna/adapter_model.safetensors" in names and "anna/hotwords.txt" not in names
         assert {*running.models(ONE)} - {*running.models(TWO)} == {"anna"}
         assert running.send("GET", "voices", "nobody").status_code == 401
-        person = registry.adapters_dir() / "speaker42"  # who agreed to be recognised, not to be a start
-        write_record(person, read_record(person) | {"gate": {"utterances": 5, "identify": True}})
-        for key, start in ((TWO, "nearest:accent,medical"), (ONE, "nearest:accent,anna,medical")):
-            name = f"own-{key}"
-            running.begin(name, key)
-            shown = running.send("POST", f"voices/{name}/learn", key, epochs=1).json()["job"]
-            assert shown["start"] == read_job(name)["start"] == start, "no adapter of another key's"
-        state = store.voice_folder(f"own-{TWO}") / STATE
+        running.begin("own", TWO)
+        for start, status in (("anna", 404), ("medical", 202)):
+            answer = running.send("POST", "voices/own/learn", TWO, epochs=1, start=start)
+            assert answer.status_code == status, "no adapter of another key's"
+        assert answer.json()["job"]["start"] == read_job("own")["start"] == "medical"
+        state = store.voice_folder("own") / STATE
         state.write_text(state.read_text().replace("medical", "anna"))
-        assert running.send("GET", f"voices/own-{TWO}", TWO).json()["job"]["start"] is None
+        assert running.send("GET", "voices/own", TWO).json()["job"]["start"] is None
         running.begin("bert", ONE)
         (store.voice_folder("bert") / store.VOICE).write_text("{", encoding="utf-8")
         assert running.begin("bert", ONE).status_code == 403, "damaged: the owner is unknown"
         assert "accent" in running.models(ONE)
     with serving(keys=line.format("a", "another-key-of-a-0003", everything)) as running:
         assert {"name": "anna"} in running.send("GET", "voices", "another-key-of-a-0003").json()["data"]
+    with serving(keys=line.format("c", ONE, everything).replace("}", ", start: accent}")) as running:
+        running.begin("cora", ONE)
+        job = running.send("POST", "voices/cora/learn", ONE, epochs=1).json()["job"]
+        assert job["start"] == "accent"
     with serving(keys=line.format("a", ONE, "[]")) as running:
         assert running.send("GET", "voices", ONE).json()["training"] is False
         assert running.begin("bert", ONE).status_code == 403
     with serving(training=False) as running:
         assert running.begin("bert").status_code == running.send("GET", "voices/anna").status_code == 403
-
-
-def test_the_sentences_that_teach_most_are_for_the_owner_and_unread(
-    serving, adapters, recordings, texts, no_process
-):
-    shipped = shipped_sentences()
-    with serving(keys=KEYS) as running:
-
-        def suggested(query: str = "", key: str = ONE) -> tuple[int, list[str]]:
-            answer = running.send("GET", f"voices/anna/sentences{query}", key)
-            return answer.status_code, answer.json().get("data", [])
-
-        running.begin("anna", ONE)
-        assert suggested("?n=1") == (200, choose_sentences(shipped, [], 1)), "without recordings, coverage"
-        for file in recordings[:3]:
-            assert running.record("anna", file, texts[file.stem], ONE).status_code == 201
-        of_base = suggested("?n=14")
-        running.record("anna", recordings[3], of_base[1][0], ONE)
-        assert of_base[1][0] not in suggested("?n=15")[1] and len(suggested()[1]) == 5
-        registry.register(adapters["accent"], "anna")
-        of_adapter = suggested("?n=14")
-        assert set(of_adapter[1]) == {*shipped} - {of_base[1][0]}
-        recognizer = load("mini", adapter="anna", search=GREEDY).recognizer
-        assert of_adapter[1] == suggest_sentences("anna", shipped, recognizer, 14)
-        summary = read_record(registry.adapters_dir() / "anna")
-        training = {"training": {"base_errors": 20, "errors": 10, "utterances": 3}}
-        write_record(registry.adapters_dir() / "anna", summary | training)
-        assert running.send("GET", "voices/anna/sentences?n=12", ONE).json()["gain"] == 0.5
-        for query in ("?n=0", "?n=16", "?n=many"):
-            assert suggested(query) == (400, [])
-        assert suggested(key=TWO) == (404, [])
-    with serving(training=False) as running:
-        assert running.send("GET", "voices/anna/sentences").status_code == 403
-
-
-def test_auto_recognises_who_agreed_and_only_for_keys_that_may_use_the_voice(
-    serving, adapters, recordings, no_process
-):
-    gate = registry.adapters_dir() / "anna" / GATE
-    with serving(keys=KEYS) as running:
-
-        def choices(key: str) -> list[str]:
-            client = running.server.access.find(hash_of(key), "")
-            return [term.name for term in running.server.models.choosable(client)]
-
-        def agree(key: str, identify: str) -> int:
-            return running.begin("anna", key, identify=identify).status_code
-
-        assert running.begin("anna", ONE).json()["identify"] is False
-        for file in recordings[:3]:
-            running.record("anna", file, key=ONE)
-        registry.register(adapters["speaker42"], "anna")
-        assert choices(ONE) == [] and not gate.exists()
-        assert agree(TWO, "true") == 403, "it is the voice of another key"
-        assert agree(ONE, "true") == 201 and gate.is_file()
-        assert running.send("GET", "voices/anna", ONE).json()["identify"] is True
-        assert running.begin("anna", ONE).json()["identify"] is True, "left out, it stays"
-        assert (choices(ONE), choices(TWO)) == (["anna"], [])
-        sent = {"file": recordings[0], "response_format": "verbose_json"}
-        answer = running.send("POST", "audio/transcriptions", ONE, model="auto", **sent)
-        assert answer.json()["gate"][0]["adapter"] == "anna"
-        assert running.send("POST", "audio/transcriptions", TWO, model="auto", **sent).status_code == 400
-        archive = running.send("GET", "adapters/anna/download", ONE).content
-        assert f"anna/{GATE}" not in zipfile.ZipFile(io.BytesIO(archive)).namelist()
-        upload = running.upload("bert", gate.parent, TWO, files=(*FILES, GATE))
-        assert upload.status_code == 201 and not (gate.parents[1] / "bert" / GATE).exists()
-        assert agree(ONE, "false") == 201 and not gate.exists() and choices(ONE) == []
-        assert agree(ONE, "true") == 201 and gate.is_file()
-        assert running.send("DELETE", "voices/anna", ONE).status_code == 200
-        assert not gate.parent.exists() and choices(ONE) == []
-
-
-# ---- jobs
 
 
 def test_damaged_files_of_one_voice_stop_no_other_and_can_be_deleted(serving, recordings, monkeypatch):

@@ -11,7 +11,7 @@ import torch
 from test_methods import preset
 from test_train import forked, options_of, place, record, same, tensors
 
-from ia3_speech.errors import UserError
+from ia3_speech.common.errors import UserError
 from ia3_speech.training.augmentation import Augmentation, direct_path_first, read_augmentation
 from ia3_speech.training.run import train
 from ia3_speech.training.trainer import Trainer

@@ -6,7 +6,7 @@ import pytest
 from corpus_files import sound_directory
 from tiny_models import noise_waves
 
-from ia3_speech.errors import UserError
+from ia3_speech.common.errors import UserError
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.data import check_data
 

@@ -12,14 +12,14 @@ from safetensors.torch import load_file
 
 from ia3_speech import load_adapter, load_base
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.record import OWN_WEIGHTS, read_metadata, read_record, write_record
-from ia3_speech.atomic import write_json
+from ia3_speech.adapters.record import OWN_WEIGHTS, read_record
 from ia3_speech.commands import score
+from ia3_speech.common.atomic import write_json
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.corpora.preparation import PLACES
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.errors import UserError
 from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.cross_validation import Adaptation, divide_into_folds
@@ -27,7 +27,7 @@ from ia3_speech.training.data import read_examples
 from ia3_speech.training.few_minutes import check_examples, suspicious
 from ia3_speech.training.multi_adapter import measure_all
 from ia3_speech.training.starts import measures_of_starts, prepare, starts_of_folds
-from tests.test_train import NO_DROPOUT, record
+from tests.commands.test_train import NO_DROPOUT, record
 from tests.tiny_models import random_adapter
 
 FEW = ["--placements", "key", "value", "ffn", "ffn_output", "--learning-rate", "0.3"]
@@ -57,7 +57,7 @@ def test_every_utterance_is_decoded_by_an_adapter_not_trained_on_it(place, run_c
     ids = [utterance.id for utterance in read_data_directory(place / "data")]
     assert sorted(id for task in tasks for id in task["texts"]) == ids and len(tasks) == 4
     assert not any({*task["trained_on"]} & task["texts"].keys() for task in tasks)
-    assert read_metadata(place / "exp/adapter").training["trained_on"] == ids
+    assert read_record(place / "exp/adapter")["training"]["trained_on"] == ids
     assert (place / "exp/adapter/gate.safetensors").is_file()  # for --adapter auto
     assert "precision: auto" not in (place / "exp/config.yaml").read_text()  # but what it stood for
     # decode finds the fold of each utterance, and score counts the errors that train.json has.
@@ -93,62 +93,36 @@ def test_where_nothing_is_better_the_adapter_changes_nothing_and_says_so(place, 
     assert all(bool((vector == 1).all()) for vector in vectors)
 
 
-def test_the_nearest_adapter_has_no_speaker_and_other_training_data(place, run_command, caplog):
-    data = read_data_directory(place / "data")
-    renamed = [replace(u, id=f"x{u.id}", speaker=f"x{u.speaker}", recording=f"x{u.recording}") for u in data]
-    write_data_directory(place / "other", renamed)
-    assert train(run_command, place, "exp", "other").code == 0
-    registry.register(place / "exp", "accent")
-    metadata = read_record(registry.adapters_dir() / "accent")
-    whole = metadata | {"training": {}}  # as if it had been trained on other recordings
-    write_record(registry.adapters_dir() / "accent", whole)
+def test_a_fold_starts_from_the_adapter_only_where_it_is_clearly_better(place, caplog):
+    adapter = str(
+        random_adapter(place / "base", place / "accent", 3, training={"trained_on": ["s0-00", "x"]})
+    )
     options = TrainingOptions(
-        base=str(place / "base"), train=place / "data", out=place / "few", init_adapter="nearest"
+        base=str(place / "base"), train=place / "data", out=place / "few", init_adapter=adapter
     )
     base = load_base(place / "base")
-    cache = prepare(base, options, "accent")
+    prepare(base, options, None)
     examples = read_examples(options.train, base, options, [1.0])
-    measures = measure_all(cache, examples, options.normalize)
+    with caplog.at_level("WARNING"):
+        measures = measures_of_starts(base, examples, options)
+    assert [*measures] == [None, adapter] and "accent was trained on 1 utterance of these" in caplog.text
     parts = divide_into_folds(examples)
-
-    def starts() -> dict[int | None, str | None]:
-        tried = measures_of_starts(base, examples, options, measures, options.train)
-        return starts_of_folds(Adaptation("", examples, parts), tried)
-
-    folds, own = (None, 0, 1, 2, 3), [*measures]
-    assert starts() == dict.fromkeys(folds)  # no better than the base
+    folds, own = (None, 0, 1, 2, 3), [*measures[None].values()]
     its_fold = {e.utterance.id: n for n, part in enumerate(parts) for e in part}
-    measures[:] = [m._replace(loss=m.loss + (1 if its_fold[m.utterance] else -9)) for m in own]
-    assert starts() == dict.fromkeys(folds) | {0: "accent"}  # a fold has no say in its own start
-    measures[:] = [m._replace(loss=m.loss + (1 if m == own[0] else -0.01)) for m in own]
-    assert starts() == dict.fromkeys(folds)  # lower in the sum, but of one utterance
-    measures[:] = [m._replace(loss=m.loss + 1) for m in own[:-1]] + [own[-1]._replace(loss=math.inf)]
-    assert starts() == dict.fromkeys(folds, "accent")  # an infinite loss has no say
-    measures[:] = [m._replace(loss=math.inf) for m in own]
-    assert starts() == dict.fromkeys(folds)
-    measures[:] = [m._replace(loss=m.loss + 1) for m in own]
-    for changes in (
-        {"labels": {"speaker": "anna"}},
-        {"training": {"trained_on": [examples[0].utterance.id]}},
-        {"training": {"audio": metadata["training"]["audio"]}},  # the same recordings under other names
-    ):
-        write_record(registry.adapters_dir() / "accent", whole | changes)
-        assert starts()[None] is None
-    write_record(registry.adapters_dir() / "accent", whole | {"schema": 99})
-    assert starts()[None] is None and "accent is not tried as a start" in caplog.text
-    write_record(registry.adapters_dir() / "accent", whole)
 
-    def tried(start: str) -> list[str | None]:
-        of = replace(options, init_adapter=start)
-        return [*measures_of_starts(base, examples, of, measures, options.train)]
+    def starts(gains: list[float]) -> dict[int | None, str | None]:
+        """The starts if the adapter's loss is lower than the base's by these."""
+        lower = {m.utterance: m._replace(loss=m.loss - gain) for m, gain in zip(own, gains, strict=True)}
+        return starts_of_folds(Adaptation("", examples, parts), measures | {adapter: lower})
 
-    shutil.copytree(registry.adapters_dir() / "accent", registry.adapters_dir() / "other")
-    assert tried("nearest") == [None, "accent", "other", "accent:0.5+other:0.5"]
-    assert tried("nearest:other,nobody") == [None, "other"] and tried("nearest:") == [None]
-    write_record(registry.adapters_dir() / "other", whole | {"labels": {"speaker": "anna"}})
-    assert tried("nearest:other,accent") == [None, "accent"], "a person's adapter, though it is named"
-    result = train(run_command, place, "few", "data", "--init-adapter", "nearest")
-    assert result.code == 0 and "accent: " in result.err
+    assert starts([0] * 8) == dict.fromkeys(folds)
+    assert starts([1] * 8) == dict.fromkeys(folds, adapter)
+    # A fold has no say in its own start.
+    gains = [1 if its_fold[m.utterance] else -9 for m in own]
+    assert starts(gains) == dict.fromkeys(folds) | {0: adapter}
+    assert starts([9] + [-0.01] * 7) == dict.fromkeys(folds), "lower in the sum, but of one utterance"
+    assert starts([1] * 7 + [-math.inf]) == dict.fromkeys(folds, adapter), "an infinite loss has no say"
+    assert starts([-math.inf] * 8) == dict.fromkeys(folds)
 
 
 def test_held_out_errors_are_by_the_start_that_the_other_folds_choose(place, run_command):
@@ -166,7 +140,7 @@ def test_held_out_errors_are_by_the_start_that_the_other_folds_choose(place, run
     copies = [replace(spoken[0], id=f"s0-x{n}", recording=f"s0-x{n}") for n in range(8)]
     write_data_directory(place / "mixed", [*copies, *spoken[1:]])
     result = train(
-        run_command, place, "few", "mixed", "--init-adapter", "nearest", "--learning-rate", "1e-30",
+        run_command, place, "few", "mixed", "--init-adapter", "accent", "--learning-rate", "1e-30",
         "--precision", "no",
     )  # fmt: skip
     assert result.code == 0, result.err

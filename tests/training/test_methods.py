@@ -11,16 +11,18 @@ from tiny_models import tiny, tiny_processor
 
 from ia3_speech import Bank, load, load_adapter, load_base
 from ia3_speech.adapters.merge import export_terms
-from ia3_speech.adapters.methods import METHODS, insert, load_any, save_method
-from ia3_speech.adapters.record import read_metadata, read_record, write_record
+from ia3_speech.adapters.methods import METHODS, add_user_method, insert, load_any, save_method
+from ia3_speech.adapters.record import read_record, write_record
 from ia3_speech.adapters.spec import parse_sum
-from ia3_speech.cli import CONFIGURATIONS
-from ia3_speech.errors import AdapterError
+from ia3_speech.common.cli import CONFIGURATIONS
+from ia3_speech.common.errors import AdapterError
 from ia3_speech.model.base import Base, make_base
 from ia3_speech.training.run import train
 
 ROOT = Path(__file__).parents[2]
-PRESETS = sorted(METHODS.keys() - {"peft"})
+PRESETS = ("dora", "ln_tuning", "lora", "vera")
+STUDY = ROOT / "egs/compare_methods"
+OF_STUDY = ("bitfit", "bottleneck", "full", "head", "prompt")
 STABLE = {"stable": True, "norm": "layer"}  # transformers has bottleneck adapters in such layers alone
 WAVES = [torch.randn(n, generator=torch.Generator().manual_seed(n)).numpy() for n in (9_000, 6_000)]
 
@@ -37,10 +39,21 @@ def place(tmp_path, save_base) -> Path:
 
 
 def preset(method: str) -> dict:
-    """What `--config METHOD` sets; of peft:FILE, OFT."""
-    if method != "peft":
+    """What `--config METHOD` sets, and for a method of the study its file; of peft:FILE, OFT."""
+    if method == "peft":
+        return {"method": "peft:oft.json"}
+    if method in PRESETS:
         return yaml.safe_load((CONFIGURATIONS / f"{method}.yaml").read_text())
-    return {"method": "peft:oft.json"}
+    options = yaml.safe_load((STUDY / f"conf/{method}.yaml").read_text())
+    return options | {"method": f"{STUDY}/local/methods.py:{method}"}
+
+
+@pytest.fixture
+def study_methods(monkeypatch):
+    """The methods of egs/compare_methods are added, and forgotten after the test."""
+    for name in OF_STUDY:
+        monkeypatch.setitem(METHODS, name, None)
+        add_user_method(f"{STUDY}/local/methods.py:{name}")
 
 
 def config_of(method: str, **changes) -> dict:
@@ -60,7 +73,8 @@ def with_values(base: Base, config: dict) -> Base:
     return base
 
 
-@pytest.mark.parametrize("method", [*PRESETS, "peft"])
+@pytest.mark.parametrize("method", [*PRESETS, "peft", "prompt"])
+@pytest.mark.usefixtures("study_methods")
 def test_a_method_trains_and_decode_takes_it(method, place, bad_start, run_command, monkeypatch):
     monkeypatch.chdir(place)
     (place / "oft.json").write_text('{"peft_type": "OFT", "oft_block_size": 4, "target_modules": ["q_proj"]}')
@@ -73,7 +87,7 @@ def test_a_method_trains_and_decode_takes_it(method, place, bad_start, run_comma
     assert done.code == 0, done.err
     text = load(place / "base", adapter=place / "whole").transcribe(place / "audio/dev/0.wav").text
     assert f"s0-00 {text}".strip() in (place / "decode/text").read_text().splitlines()
-    name = read_metadata(place / "whole/adapter").config["method"]
+    name = read_record(place / "whole/adapter")["config"]["method"]
     card = (place / "whole/adapter/README.md").read_text()
     assert f"by {name}" in card and "IA³" not in card
 
@@ -103,11 +117,13 @@ def test_a_users_method_as_documented(place, run_command, monkeypatch):
 @pytest.mark.parametrize(
     ("kind", "method"),
     [
-        *(("wav2vec2-stable", method) for method in METHODS),
+        *(("wav2vec2-stable", method) for method in (*PRESETS, "peft")),
+        *(("wav2vec2-stable", method) for method in OF_STUDY),
         *(("wavlm", method) for method in ("lora", "full")),  # whose attention is replaced
         *((kind, "prompt") for kind in ("hubert-stable", "conformer", "data2vec", "sew", "wavlm")),
     ],
 )
+@pytest.mark.usefixtures("study_methods")
 def test_a_saved_adapter_gives_the_same_logits_and_rows_do_not_mix(kind, method, processor, tmp_path):
     trained, plain, loaded = (
         make_base(tiny(kind), tiny_processor(kind, processor.tokenizer), "tiny") for _ in range(3)
@@ -169,6 +185,7 @@ def test_sums_banks_merging_and_starts_are_ia3s_alone(lora, random_base, place):
         ({"options": {"target_modules": ["unused"]}}, "no effect of wav2vec2"),
     ],
 )
+@pytest.mark.usefixtures("study_methods")
 def test_a_method_that_trains_nothing_or_changes_nothing_is_an_error(config, message, tiny_base):
     model = tiny_base().model
     model.wav2vec2.encoder.layers[0].unused = torch.nn.Linear(4, 4)

@@ -50,7 +50,8 @@ def other(place) -> Path:
 
 
 def test_replay_keeps_the_output_near_the_base(place, other):
-    head = {"method": "head", "learning_rate": 0.1}
+    methods = Path(__file__).parents[2] / "egs/compare_methods/local/methods.py"
+    head = {"method": f"{methods}:head", "learning_rate": 0.1}
     options = replay_options(place, "held", **head)
     base = load_base(options.base)
     replay = read_replay(base, options)

@@ -11,7 +11,7 @@ than the base can process are cut at pauses, with their texts (ia3-speech datadi
 import shutil
 from pathlib import Path
 
-from ia3_speech.cli import command
+from ia3_speech.common.cli import command
 from ia3_speech.data.corpora import csv_folder, kaldi
 from ia3_speech.data.corpora.preparation import Size
 from ia3_speech.data.kaldi import read_data_directory

@@ -10,7 +10,7 @@
       $run --test-sets "test test_noise" --system ia3_plus${noise:+_noise} --train-opts "--epochs 2 $noise"
     done
     for set in test test_noise; do
-      python -m ia3_speech.score data/noise/$set exp/noise/ia3_plus_noise_seed1/decode_greedy_$set \
+      ia3-speech score data/noise/$set exp/noise/ia3_plus_noise_seed1/decode_greedy_$set \
         --baseline exp/noise/ia3_plus_seed1/decode_greedy_$set --cluster utterance \
         --terms exp/noise/terms_$set --training data/noise/train \
         --system ia3_plus_noise --system-seed 1 --corpus noise
@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ia3_speech.cli import command
+from ia3_speech.common.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import load_utterances

@@ -15,14 +15,14 @@ from pathlib import Path
 
 from grammar import nearest, order, sentences
 
-from ia3_speech.atomic import write_text
-from ia3_speech.cli import command
+from ia3_speech.common.atomic import write_text
+from ia3_speech.common.cli import command
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.corpora.preparation import Size, find_recording, hold_out, write_set
 from ia3_speech.data.kaldi.table_file import format_table, read_utf8
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding.decode_directory import decode_utterances
-from ia3_speech.errors import UserError
-from ia3_speech.search import SearchOptions
+from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.session import load
 
 TEST_SHARE = 1 / 3

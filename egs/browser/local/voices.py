@@ -16,7 +16,7 @@ import onnx
 
 from ia3_speech.adapters.spec import parse_sum, short_name
 from ia3_speech.adapters.weights import weights_file
-from ia3_speech.errors import UserError
+from ia3_speech.common.errors import UserError
 from ia3_speech.onnx.session import MODEL, OnnxBase
 
 

@@ -3,8 +3,8 @@
 
 1, 2  prepare and validate the data        5  choose each method's rate by dev, train its seeds
 3     time a step of each method,          6  decode and score
-      and print the hours                  7  time forward passes; the learning curve
-4     decode and score with the base       8  tables and figures
+      and print the hours                  7  time forward passes
+4     decode and score with the base       8  table and figure
 """
 
 import math
@@ -14,31 +14,29 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from statistics import median
 from typing import Any, Literal
 
 import numpy as np
+import speechocean762
 import yaml
 from stages import CorpusOptions, DecodingOptions, Study, Word, located, python
 
 from ia3_speech.adapters.record import read_json
-from ia3_speech.atomic import write_json, write_text
-from ia3_speech.cli import command
-from ia3_speech.data.corpora import speechocean762
+from ia3_speech.common.atomic import write_json, write_text
+from ia3_speech.common.cli import command
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.inputs import provenance, read_inputs
 from ia3_speech.data.corpora.preparation import Size
 from ia3_speech.data.kaldi import read_data_directory, subset_data_directory, write_data_directory
-from ia3_speech.errors import UserError
-from ia3_speech.inputs import provenance, read_inputs
-from ia3_speech.report.charts import Axis, Chart, Point, Series, rate_axis
-from ia3_speech.report.figures import Figure, write_figures
-from ia3_speech.results.curve_files import spread
-from ia3_speech.results.systems import median_of, trained_systems
+from ia3_speech.report.charts import Axis, Chart, Point, Series, has_cairo, rate_axis, write_picture
+from ia3_speech.report.curve_files import spread
+from ia3_speech.report.systems import median_of, trained_systems
 from ia3_speech.scoring.record import read_result
 from ia3_speech.scoring.table import Rate, Table
 
 HERE = Path(__file__).resolve().parents[1]
 METHODS = yaml.load((HERE / "conf/methods.yaml").read_text("utf-8"), yaml.BaseLoader)
-OF_CURVE = ("ia3_plus", "lora_r4", "full")
+SETS = ("test", "out_of_domain")
 BATCH, SECONDS, REPEATS = 16, 4, 5  # of the forward passes
 
 
@@ -56,8 +54,8 @@ class Options(DecodingOptions, CorpusOptions):
     rates: str = ""
     """learning rates that are known, as 'full=1e-4 ia3_plus=2e-2'; for each other method dev chooses one of
     three"""
-    curve: str = ""
-    """'1 5 20': train ia3_plus, lora_r4 and full on this many minutes of train too"""
+    replay: float = 0.0
+    """weight of replay of the shipped speech in each training; with replay the table is one of its own"""
     seeds: int = 3
     """number of seeds of each method at its best rate"""
     epochs: int = 8
@@ -78,13 +76,13 @@ class Comparison(Study):
         for method, rate in self.known.items():
             if not rate.replace("e-", "").replace(".", "").isdecimal():
                 raise UserError(f"`rates` takes METHOD=RATE, as 'full=1e-4', not '{method}={rate}'")
+        self.trained = list(dict.fromkeys(map(trained_as, self.methods)))
         corpus = options.corpus or Path()
         is_orders = (corpus / "data/speech/clean").is_dir()
         self.task = options.task or ("orders" if is_orders else "own")
         folder = re.sub(r"[^\w.-]", "_", corpus.resolve().name)  # it stands in lines of the shell
-        super().__init__(__file__, folder if self.task == "own" else self.task, options)
-        self.curve = [float(word) for word in options.curve.split()]
-        self.tests = [self.data / "test", self.data / "out_of_domain"]
+        name = folder if self.task == "own" else self.task
+        super().__init__(__file__, name + f"_replay{options.replay:g}" * (options.replay > 0), options)
         self.epochs, self.half = (2, 1) if self.small else (options.epochs, (options.epochs + 1) // 2)
 
     def prepare_and_decode_base(self) -> None:
@@ -110,23 +108,21 @@ class Comparison(Study):
         if not config.is_file():
             config = of_method["config"]
         line = python("train", "--base", located(self.options.base), "--dev", self.data / "dev")
-        line += ["--config", config, "--train", part or self.data / "train"]
+        line += ["--config", config, "--train", part or self.data / "train", *user_method(method)]
+        if self.options.replay:
+            line += ["--replay", "shipped", "--replay-weight", self.options.replay]
         line += ["--placements", *of_method["placements"]] if "placements" in of_method else []
         line += [*words, "--out", self.exp / f"{out}{jobs}", *(["--seed", "JOB"] if seeds else [])]
         print(f"train {out}", flush=True)
         self.job("train", f"train_{out}{jobs}.log", line, seeds)
 
-    def part(self, name: str, minutes: float) -> Path:
-        """Write this many minutes of train to DATA/NAME."""
-        self.command(python("datadir", "subset", self.data / "train", self.data / name, "--minutes", minutes))
-        return self.data / name
-
     def time_steps(self) -> None:
         """Stage 3: three epochs of three minutes with each method; print the hours that training takes,
         evaluations on dev on top."""
-        part, hours = self.part("timed", 1 if self.small else 3), {}
+        part, minutes, hours = self.data / "timed", 1 if self.small else 3, {}
+        self.command(python("datadir", "subset", self.data / "train", part, "--minutes", minutes))
         seconds = sum(u.duration or 0.0 for u in read_data_directory(self.data / "train").utterances)
-        for method in self.methods:
+        for method in self.trained:
             self.train(f"timed/{method}", method, "--epochs", 3, part=part)
             timed = read_json(self.exp / f"timed/{method}/train.json")
             epoch = timed["seconds_per_step"] * timed["steps"] * seconds / timed["audio_seconds"]
@@ -136,7 +132,7 @@ class Comparison(Study):
 
     def train_all(self) -> None:
         """Stage 5."""
-        for method in self.methods:
+        for method in self.trained:
             if (rate := self.known.get(method)) is None:
                 dev = {}
                 for rate in METHODS[method]["rates"]:
@@ -145,26 +141,24 @@ class Comparison(Study):
                 rate = min(dev, key=dev.__getitem__)
             self.train(method, method, *at(rate, self.epochs), seeds=self.options.seeds)
 
-    def decode_all(self, system: str, tests: list[Path]) -> None:
-        """Decode and score some sets with each seed of a system."""
+    def decode_all(self, method: str) -> None:
+        """Decode and score both sets with each seed of a method."""
+        options = user_method(method) + (["--guard", "on"] if "guarded" in METHODS[method] else [])
         cluster = ["--cluster", "utterance"] if self.task == "orders" else []  # the speakers are unknown
-        for seed, test in product(range(1, self.options.seeds + 1), tests):
-            adapter = ["--adapter", self.exp / f"{system}_seed{seed}/adapter"]
-            self.decode_and_score(system, seed, test, *cluster, decode=adapter)
+        for seed, test in product(range(1, self.options.seeds + 1), SETS):
+            decode = ["--adapter", self.exp / f"{trained_as(method)}_seed{seed}/adapter", *options]
+            self.decode_and_score(method, seed, self.data / test, *cluster, decode=decode)
 
-    def learning_curve(self, minutes: float) -> None:
-        """ia3_plus, LoRA and full on so many minutes, at the rates that were chosen on all of train. Below
-        twenty minutes there are more epochs (after one minute 36 for 8), since eight would be a handful of
-        steps; dev selects one."""
-        epochs = round(self.epochs * max(1, 20 / minutes) ** 0.5)
-        part = self.part(f"curve/minutes_{minutes:g}", minutes)
-        for method in OF_CURVE:
-            if not (rate := self.known.get(method)):
-                (chosen,) = trained_systems([self.exp / f"{method}_seed1/train.json"])
-                rate = str(chosen.options["learning_rate"])
-            out = f"curve/{method}_{minutes:g}"
-            self.train(out, method, *at(rate, epochs), part=part, seeds=self.options.seeds)
-            self.decode_all(out, self.tests[:1])
+
+def trained_as(method: str) -> str:
+    """The method whose adapters are decoded: a guarded system has none of its own."""
+    return METHODS[method].get("guarded", method)
+
+
+def user_method(method: str) -> list[Word]:
+    """Options of train and decode for a method of local/methods.py."""
+    function = METHODS[method].get("function")
+    return ["--method", f"{HERE}/local/methods.py:{function}"] if function else []
 
 
 def at(rate: str, epochs: int) -> list[Word]:
@@ -182,20 +176,18 @@ def main(options: Options) -> None:
         study.train_all()
     if study.runs(6):
         for method in study.methods:
-            study.decode_all(method, study.tests)
+            study.decode_all(method)
     if study.runs(7):
-        for method in study.methods:
+        for method in study.trained:
             adapter, out = study.exp / f"{method}_seed1/adapter", study.exp / f"forward/{method}.json"
+            given = {"base": located(options.base), "method": method}
             make = partial(time_forward, adapter=adapter)
-            study.once(f"time forward passes of {method}", out, [adapter], make, base=located(options.base))
-        for minutes in study.curve:
-            study.learning_curve(minutes)
+            study.once(f"time forward passes of {method}", out, [adapter], make, **given)
     if study.runs(8):
         # Methods that this run leaves out were measured earlier, perhaps on another machine.
         measured = HERE / f"measured_{study.task}.json"
-        earlier = measured if measured.is_file() and not study.small else None
-        amounts = [f"{minutes:g}" for minutes in study.curve]
-        write_tables(study.exp, [*METHODS], earlier, options.seeds, amounts)
+        earlier = measured if measured.is_file() and not (study.small or options.replay) else None
+        write_tables(study.exp, [*METHODS], earlier, options.seeds)
 
 
 def adults(corpus: Path, out: Path, minutes: float, size: Size) -> None:
@@ -208,7 +200,7 @@ def adults(corpus: Path, out: Path, minutes: float, size: Size) -> None:
     subset_data_directory(out / "adults", out / "train", minutes=min(minutes, whole))
 
 
-def time_forward(out: Path, adapter: Path, base: str) -> None:
+def time_forward(out: Path, adapter: Path, base: str, method: str) -> None:
     """Time a forward pass of 16 rows with one adapter, and with sixteen, relative to the base's, and write
     them to OUT, medians of ratios; null if the method can't. Sixteen adapters of IA³ are in the bank; PEFT
     computes LoRA's mixed batches by `adapter_names`, with the adapter under sixteen names."""
@@ -216,23 +208,26 @@ def time_forward(out: Path, adapter: Path, base: str) -> None:
     from benchmark import rounds
 
     from ia3_speech.adapters.bank import Bank
-    from ia3_speech.adapters.methods import load_any
-    from ia3_speech.adapters.record import method_of
+    from ia3_speech.adapters.card import other_method
+    from ia3_speech.adapters.methods import add_user_method, load_any
     from ia3_speech.adapters.spec import parse_sum
     from ia3_speech.model.base import WAVEFORM, load_base
 
     rows = [np.random.default_rng(row).normal(size=SECONDS * 16_000) / 10 for row in range(BATCH)]
     waves, names = [row.astype(np.float32) for row in rows], [f"voice{row}" for row in range(BATCH)]
-    alone, adapted, method = load_base(base), load_base(base), method_of(adapter)
-    load_any(adapted, parse_sum(str(adapter)))
+    alone, adapted = load_base(base), load_base(base)
+    add_user_method(*user_method(method)[1:] or [None])
+    spec = parse_sum(str(adapter))
+    load_any(adapted, spec)
     runs: dict[str, Callable[[], Any]] = {"base": lambda: alone.logits(waves)}
     runs["one"] = lambda: adapted.logits(waves)
-    if method == "ia3":
+    recorded = other_method(spec.terms[0].record)
+    if recorded is None:
         bank = Bank(load_base(base))
         for name in names:
             bank.add(name, str(adapter))
         runs["sixteen"] = partial(bank.logits, waves, names)
-    elif method == "lora":
+    elif recorded == "lora":
         import peft
 
         mixed = load_base(base)
@@ -255,17 +250,10 @@ def time_forward(out: Path, adapter: Path, base: str) -> None:
 # ---- tables
 
 
-SETS = ("test", "out_of_domain")
-Curve = dict[str, dict[str, list[float]]]  # method → minutes of train, or "all" → test WER of each seed
-
-
-def write_tables(
-    exp: Path, methods: list[str], measured: Path | None, seeds: int, amounts: list[str]
-) -> None:
-    """Write the tables and figures, and print the tables: of `methods` in this order those with results, also
-    from `measured`, an earlier run's methods.json; `amounts` are the minutes of the learning curve."""
-    earlier = read_json(measured) if measured else {"methods": {}}
-    rows = earlier["methods"]
+def write_tables(exp: Path, methods: list[str], measured: Path | None, seeds: int) -> None:
+    """Write the table and its figure, and print the table: of `methods` in this order those with results,
+    also from `measured`, an earlier run's methods.json."""
+    rows = read_json(measured)["methods"] if measured else {}
     for name in methods:
         if row := measured_row(exp, name, seeds):
             rows[name] = row
@@ -284,14 +272,12 @@ def write_tables(
         lines.append(line + [f"{row[way]:.2f}" if row[way] else None for way in ("one", "sixteen")])
     table = Table("methods", "Methods", head, lines)
     commits = dict.fromkeys(f"`{row['command']}` (commit {row['commit']})" for row in rows.values())
-    figures = [Figure("methods", gain_chart(rows, gains).svg_file, table)]
     text = table.markdown + "".join(f"\n- {line}" for line in commits) + "\n" * bool(commits)
-    if curve := measured_curve(exp, rows, seeds, amounts, earlier.get("curve") or {}):
-        figures.append(curve_figure(curve, base["test"].value))
-        text += "\n" + figures[1].table.markdown
-    write_json(exp / "methods.json", {"methods": rows, "curve": curve})
+    write_json(exp / "methods.json", {"methods": rows})
     write_text(exp / "methods.md", text)
-    write_figures(exp / "figures", figures)
+    write_text(exp / "figures/methods.csv", table.csv())
+    for suffix in (".svg", ".pdf") if has_cairo() else (".svg",):
+        write_picture(exp / f"figures/methods{suffix}", gain_chart(rows, gains).svg_file)
     print(f"{text}The table is in {exp}/methods.md, the figure in {exp}/figures.")
 
 
@@ -302,24 +288,26 @@ def scored(folder: Path, set_name: str) -> Rate:
 def measured_row(exp: Path, name: str, seeds: int) -> dict[str, Any] | None:
     """A method's row of the table: the seed with the median dev WER, and the test WER of all seeds; None if
     a seed is not scored on both sets."""
-    trained = trained_systems(exp.glob(f"{name}_seed*/train.json"))
-    trained = [system for system in trained if system.name == name and system.seed <= seeds]
-    decoded = [system.folder / f"decode_greedy_{each}/score.json" for system in trained for each in SETS]
-    if not trained or not all(file.is_file() for file in decoded):
+    adapters = trained_as(name)
+    trained = trained_systems(exp.glob(f"{adapters}_seed*/train.json"))
+    trained = [system for system in trained if system.name == adapters and system.seed <= seeds]
+    decoded = {system.seed: exp / f"{name}_seed{system.seed}" for system in trained}
+    files = [folder / f"decode_greedy_{each}/score.json" for folder in decoded.values() for each in SETS]
+    if not trained or not all(file.is_file() for file in files):
         return None
     shown = median_of(trained)
-    folder, train = shown.folder, shown.train
-    test, other = (scored(folder, each) for each in SETS)
-    tried = trained_systems((exp / "rates").glob(f"{name}_rate*_seed1/train.json"))
+    folder, train, forward = shown.folder, shown.train, exp / f"forward/{name}.json"
+    test, other = (scored(decoded[shown.seed], each) for each in SETS)
+    tried = trained_systems((exp / "rates").glob(f"{adapters}_rate*_seed1/train.json"))
     failed = [system.options["learning_rate"] for system in tried if not system.train["selected_epoch"]]
     record = provenance() | read_inputs(folder)  # of when it was trained, if that is known
     return {
         "trained": train["trainable"], "bytes": train["bytes"], "peak": train["peak_memory_bytes"],
-        "step": read_json(exp / f"timed/{name}/train.json")["seconds_per_step"],
+        "step": read_json(exp / f"timed/{adapters}/train.json")["seconds_per_step"],
         "test": [test.value, *(test.bounds or ())], "other": [other.value, *(other.bounds or ())],
-        "seeds": [scored(system.folder, "test").value for system in trained],
+        "seeds": [scored(seed, "test").value for seed in decoded.values()],
         "rate": shown.options["learning_rate"], "no_gain_at": ", ".join(f"{rate:g}" for rate in failed),
-        **read_json(exp / f"forward/{name}.json"),
+        **(read_json(forward) if forward.is_file() else {"one": None, "sixteen": None}),
         "command": record["command"], "commit": record["commit"],
     }  # fmt: skip
 
@@ -346,41 +334,6 @@ def gain_chart(rows: dict[str, dict[str, Any]], gains: dict[str, float]) -> Char
     series = [Series(ours, "system", "IA³", line=False), Series(others, "third", "other methods", line=False)]
     caption = "The median seed of each method at its best rate on dev"
     return Chart("Gain by trained parameters", caption, x, y, series)
-
-
-def measured_curve(
-    exp: Path, rows: dict[str, dict[str, Any]], seeds: int, amounts: list[str], earlier: Curve
-) -> Curve:
-    """The learning curves of the methods in `rows`, with what an earlier run measured; empty without any."""
-    curve = {name: dict(by_amount) for name, by_amount in earlier.items()}
-    for name in rows:
-        for amount in amounts:
-            folders = [exp / f"curve/{name}_{amount}_seed{seed}" for seed in range(1, seeds + 1)]
-            done = [f for f in folders if (f / "decode_greedy_test/score.json").is_file()]
-            if done:
-                curve.setdefault(name, {})[amount] = [scored(folder, "test").value for folder in done]
-    return {name: by | {"all": rows[name]["seeds"]} for name, by in curve.items() if name in rows}
-
-
-def curve_figure(curve: Curve, base: float) -> Figure:
-    """WER by minutes of train: median and range of the seeds, as lines and, with all of train, a table."""
-    amounts = sorted({amount for by_amount in curve.values() for amount in by_amount} - {"all"}, key=float)
-    rows: list[list[Any]] = [["0 (the base)", *(Rate(base) for _ in curve)]]
-    for amount in [*amounts, "all"]:
-        seeds = [by_amount.get(amount) for by_amount in curve.values()]
-        cells = (f"{100 * median(rates):.1f} ({spread(rates)})" if rates else None for rates in seeds)
-        rows.append([amount, *cells])
-    series = []
-    for (name, by_amount), style in zip(curve.items(), ("system", "third", "baseline"), strict=False):
-        drawn = [(float(amount), by_amount[amount]) for amount in amounts if amount in by_amount]
-        points = [Point(minutes, median(rates), bounds=(min(rates), max(rates))) for minutes, rates in drawn]
-        series.append(Series([Point(0, base), *points], style, name))
-    ticks = [(float(amount), amount) for amount in ["0", *amounts]]
-    x = Axis("minutes of train", 0, float(amounts[-1]), ticks)
-    y = rate_axis("WER on test, %", [0.0, *(point.y for line in series for point in line.points)])
-    drawing = Chart("Learning curves", "Medians and ranges of the seeds", x, y, series)
-    head = ["minutes of train", *(f"{name}: test WER %, median (range of seeds)" for name in curve)]
-    return Figure("curves", drawing.svg_file, Table("curves", "Learning curves", head, rows))
 
 
 if __name__ == "__main__":

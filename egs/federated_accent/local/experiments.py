@@ -13,13 +13,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import speechocean762
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 from ia3_speech.adapters.record import read_json
 from ia3_speech.adapters.registry import check_name
-from ia3_speech.atomic import write_json, write_text
-from ia3_speech.data.corpora import speechocean762
+from ia3_speech.common.atomic import write_json, write_text
 from ia3_speech.data.corpora.preparation import Size
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.model.base import load_base

@@ -10,8 +10,8 @@ from importlib.util import find_spec
 
 from stages import CorpusOptions, Study, located
 
-from ia3_speech.cli import command, pip_install
-from ia3_speech.errors import UserError
+from ia3_speech.common.cli import command, pip_install
+from ia3_speech.common.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)

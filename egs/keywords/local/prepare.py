@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from ia3_speech.common.errors import AudioError, UserError
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.data.corpora.csv_folder import DELIMITERS
 from ia3_speech.data.corpora.preparation import Size
@@ -25,7 +26,6 @@ from ia3_speech.data.kaldi.directory import hash_order, hold_out
 from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.data.recordings import find_recordings
 from ia3_speech.data.utterance import Utterance, find_problem, is_silent
-from ia3_speech.errors import AudioError, UserError
 
 OTHER = "other"
 CLIP = 2 * SAMPLE_RATE  # of other speech, and the windows of the background

@@ -3,10 +3,9 @@
 
     1 prepare   2 train and test each method by transformers' Trainer; register IA³'s median   3 the table
 
-Out: EXP/METHOD_rateR_seedN/{train.json, dev.npz, test.npz, background.npz, adapter/}: the probabilities of
-the classes, and for the head and IA³ an adapter that `ia3-speech classify` takes; EXP/RESULTS.md. Each
-method's rate is the best of three on dev with seed 1. No method trains below the encoder's first layer, so
-the features below it are computed once for each clip, and stay in memory.
+Out: EXP/METHOD_seedN/{train.json, dev.npz, test.npz, background.npz, adapter/}: the probabilities of the
+classes, and for the head and IA³ an adapter that classify.py takes; EXP/RESULTS.md. No method trains below
+the encoder's first layer, so the features below it are computed once for each clip, and stay in memory.
 """
 
 import shutil
@@ -14,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -27,14 +27,14 @@ from torch import nn
 from transformers import Trainer, TrainingArguments, set_seed
 
 from ia3_speech.adapters.io import save_adapter
-from ia3_speech.adapters.methods import insert
+from ia3_speech.adapters.methods import add_user_method, insert
 from ia3_speech.adapters.record import read_json
-from ia3_speech.atomic import write_json
-from ia3_speech.cli import command
+from ia3_speech.common.atomic import write_json
+from ia3_speech.common.cli import command
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.directory import split_data_directory
 from ia3_speech.data.utterance import load_utterances
-from ia3_speech.errors import UserError
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import attach, trainable
 from ia3_speech.model.base import Base, load_classifier
@@ -44,7 +44,9 @@ from ia3_speech.scoring.significance import wilson_interval
 from ia3_speech.scoring.table import Rate, markdown_table
 
 LOCAL = Path(__file__).resolve().parent
-METHODS = yaml.safe_load((LOCAL.parent / "conf/methods.yaml").read_text("utf-8"))
+METHODS_FILE = LOCAL.parents[1] / "compare_methods/local/methods.py"  # which has full fine-tuning
+CONFIG = LOCAL.parent / "conf/methods.yaml"
+METHODS = yaml.safe_load(CONFIG.read_text("utf-8"))
 HEAD, HEAD_RATE = ("projector.", "classifier."), 1e-3
 SETS = ("train", "dev", "test")
 BATCH = 16
@@ -67,10 +69,8 @@ class Options(CorpusOptions):
     """clips of each class in train, half as many in dev and test; 0: all"""
     methods: str = " ".join(METHODS)
     """methods to compare"""
-    rates: int = 3
-    """number of learning rates to choose from on dev; 1: the middle one, without a choice"""
     seeds: int = 3
-    """number of seeds of each method at its best rate"""
+    """number of seeds of each method"""
     epochs: int = 4
     """epochs of each training"""
 
@@ -128,9 +128,7 @@ def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def train(study: Study, label: str) -> None:
     """Train and test the missing systems; the classes are the utterances' labels of the name `label`."""
     options, data = study.options, study.data
-    base, rates, epochs = located(options.base), options.rates, options.epochs
-    if study.small:
-        rates = epochs = 1
+    base, epochs = located(options.base), 1 if study.small else options.epochs
     names = [name for name in (*SETS, "background") if (data / name).is_dir()]
     sets = {name: list(read_data_directory(data / name, text=False)) for name in names}
     classes = sorted({utterance.labels[label] for utterance in sets["train"]})
@@ -140,25 +138,16 @@ def train(study: Study, label: str) -> None:
         for utterance, wave in load_utterances(utterances):
             row = {"features": frozen.features(wave, 0), "snr": utterance.labels.get("snr", "clean")}
             rows[name].append(row | {"label": classes.index(utterance.labels[label])})
-    sources = [*(data / name for name in names), *(base_files(base) or ())]
-
-    def run(rate: float, seed: int) -> float:
-        out = study.exp / f"{method}_rate{rate:g}_seed{seed}"
-        given = {"method": method, "rate": rate, "seed": seed, "epochs": epochs, "classes": classes}
+    sources = [*(data / name for name in names), *(base_files(base) or ()), CONFIG]
+    for method, seed in product(options.methods.split(), range(1, options.seeds + 1)):
+        out = study.exp / f"{method}_seed{seed}"
+        given = {"method": method, "seed": seed, "epochs": epochs, "classes": classes}
         study.once(f"train {out.name}", out, sources, partial(fit, base=base, rows=rows), **given)
-        return read_json(out / "train.json")["dev_accuracy"]
-
-    for method in options.methods.split():
-        choices = METHODS[method]["rates"]
-        accuracies = {rate: run(rate, 1) for rate in (choices if rates > 1 else choices[1:2])}
-        best = max(accuracies, key=accuracies.__getitem__)
-        for seed in range(2, options.seeds + 1):
-            run(best, seed)
 
 
 def fit(
     out: Path, base: str, rows: dict[str, list[dict[str, Any]]],
-    method: str, rate: float, seed: int, epochs: int, classes: list[str],
+    method: str, seed: int, epochs: int, classes: list[str],
 ) -> None:  # fmt: skip
     """One training and its tests, into OUT."""
     started = time.monotonic()
@@ -167,9 +156,10 @@ def fit(
     model = classifier.model
     classifier.precision, _ = choose_precision("auto", model)
     model.config.apply_spec_augment = False  # the masks would be below the features
-    of_method = {name: value for name, value in METHODS[method].items() if name != "rates"}
+    of_method, rate = METHODS[method], METHODS[method]["rate"]
     if "method" in of_method:
-        insert(model, {"layers": "all", **of_method}, seed)
+        add_user_method(f"{METHODS_FILE}:full" if method == "full" else None)
+        insert(model, {"layers": "all", "options": {}, **of_method}, seed)
     else:
         attach(model, IA3Config(tuple(of_method["placements"]), train_head=True))
     parameters = dict(trainable(model))
@@ -231,12 +221,9 @@ def miss_rate(folder: Path, hours: float) -> float:
 
 
 def runs_of(exp: Path, method: str) -> list[dict[str, Any]]:
-    """The records of a method's seeds at the rate that is the best on dev with seed 1, by their accuracy on
-    dev; none where it was not trained."""
-    runs = [read_json(file) | {"folder": file.parent} for file in exp.glob("*/train.json")]
-    runs = sorted((run for run in runs if run["method"] == method), key=lambda run: run["dev_accuracy"])
-    best = max((run for run in runs if run["seed"] == 1), key=lambda run: run["dev_accuracy"], default=None)
-    return [run for run in runs if best and run["rate"] == best["rate"]]
+    """The records of a method's seeds, by their accuracy on dev."""
+    runs = [read_json(file) | {"folder": file.parent} for file in exp.glob(f"{method}_seed*/train.json")]
+    return sorted(runs, key=lambda run: run["dev_accuracy"])
 
 
 def table(data: Path, exp: Path) -> str:

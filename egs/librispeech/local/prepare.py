@@ -25,14 +25,15 @@ from itertools import chain
 from math import ceil
 from pathlib import Path
 
-from ia3_speech.cli import command
+from out_of_domain import find_transcripts, read_chapter
+
+from ia3_speech.common.cli import command
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.audio import audio_duration
-from ia3_speech.data.corpora.out_of_domain import find_transcripts, read_chapter
 from ia3_speech.data.corpora.preparation import Size, write_set
 from ia3_speech.data.kaldi.directory import DEV_SHARE
 from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.errors import UserError
 
 LAYOUT = """\
 LibriSpeech is published as OpenSLR 12, https://www.openslr.org/12/ (CC BY 4.0). Unpack any of its tar files

@@ -12,8 +12,8 @@ from pathlib import Path
 from grammar import read_drugs
 from wording import diagnoses, spoken
 
-from ia3_speech.atomic import write_text
-from ia3_speech.cli import command
+from ia3_speech.common.atomic import write_text
+from ia3_speech.common.cli import command
 from ia3_speech.data.numbers_in_words import verbalize_numbers
 
 HERE = Path(__file__).parent

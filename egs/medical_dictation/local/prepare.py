@@ -14,7 +14,7 @@ from pathlib import Path
 from espeak import Voice, synthesize
 from grammar import Grammar, Sentence, rows
 
-from ia3_speech.cli import command
+from ia3_speech.common.cli import command
 from ia3_speech.data.corpora import kaldi
 from ia3_speech.data.corpora.preparation import Size
 from ia3_speech.data.kaldi import write_data_directory

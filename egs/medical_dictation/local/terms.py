@@ -16,11 +16,11 @@ from pathlib import Path
 from grammar import read_drugs, read_sections
 from wording import diagnoses, spoken
 
-from ia3_speech.atomic import write_text
-from ia3_speech.cli import command
+from ia3_speech.common.atomic import write_text
+from ia3_speech.common.cli import command
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.text import normalize
-from ia3_speech.errors import UserError
 
 HERE = Path(__file__).parent
 MAX_PHRASE_WORDS = 4  # words of a phrase; longer descriptions count by their parts

@@ -10,12 +10,12 @@ CORPUS/{en-AU,en-GB,en-US}, as `ia3-speech datadir from-dataset` writes them. Ou
 from dataclasses import replace
 from pathlib import Path
 
-from ia3_speech.cli import command
+from ia3_speech.common.cli import command
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.corpora import kaldi
 from ia3_speech.data.corpora.preparation import Size, divide, write_set
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.errors import UserError
 
 ACCENTS = ("en-AU", "en-GB", "en-US")
 # The hub's numbers of the intents, in the publisher's order.

@@ -10,11 +10,11 @@ term that is not in train's references also has the category `only in test`.
 
 from pathlib import Path
 
-from ia3_speech.atomic import write_text
-from ia3_speech.cli import command
+from ia3_speech.common.atomic import write_text
+from ia3_speech.common.cli import command
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.text import normalize
-from ia3_speech.errors import UserError
 
 LIST = Path(__file__).with_name("terms.txt")
 

@@ -25,17 +25,17 @@ from pathlib import Path
 import numpy as np
 
 from ia3_speech.adapters.spec import BASE_ALONE, parse_adapter
-from ia3_speech.atomic import write_json, write_text
-from ia3_speech.cli import command
-from ia3_speech.confidence.reliability import fit_scaling
+from ia3_speech.common.atomic import write_json, write_text
+from ia3_speech.common.cli import command
+from ia3_speech.common.inputs import provenance
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.corpora.preparation import evenly_spaced
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.text import Mode, normalize
 from ia3_speech.data.utterance import Utterance, load_utterances
 from ia3_speech.decoding.recognizer import Candidates
+from ia3_speech.decoding.reliability import fit_scaling
 from ia3_speech.decoding.word_times import Scaling
-from ia3_speech.inputs import provenance
 from ia3_speech.model.hypotheses import search_rows
 from ia3_speech.routing.gate import utterance_point
 from ia3_speech.routing.guard import (

@@ -24,27 +24,27 @@ from urllib.parse import quote
 import numpy as np
 import soundfile
 import soxr
+from out_of_domain import read_corpus, with_corpus_label
 from stages import KINDS, SHIPPED, KindsOptions, Study, located, median_seed, python
 
 from ia3_speech.adapters.record import read_json
 from ia3_speech.adapters.registry import check_name
 from ia3_speech.adapters.spec import parse_sum
-from ia3_speech.cli import command
+from ia3_speech.common.cli import command
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.corpora.out_of_domain import read_corpus, with_corpus_label
 from ia3_speech.data.corpora.preparation import Size, evenly_spaced
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.directory import summarize
 from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.utterance import Utterance, load_utterance
-from ia3_speech.errors import UserError
-from ia3_speech.results.tables import bullets
+from ia3_speech.report.results_tables import bullets
 from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.scoring.significance import ratio, ratio_of_sums
 from ia3_speech.scoring.table import Cell, Rate, markdown_table
 from ia3_speech.training.config import replay_folder
 
-WAYS = ("auto", "auto-sum")
+WAYS = ("auto",)
 LINE, LINE_RATE = "line_", 8000
 SMALL = 12  # utterances of each kind with --size small
 

@@ -18,22 +18,22 @@ import numpy as np
 
 from ia3_speech.adapters.load import load_adapter
 from ia3_speech.adapters.registry import check_name
-from ia3_speech.atomic import write_json, write_text
-from ia3_speech.cli import command
-from ia3_speech.corrections.voice import few_options
+from ia3_speech.common.atomic import write_json, write_text
+from ia3_speech.common.cli import command
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.recordings import Part
 from ia3_speech.data.utterance import Utterance, load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.errors import UserError
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base
-from ia3_speech.results.conclusion import MIN_PROBABILITY
+from ia3_speech.report.conclusion import MIN_PROBABILITY
 from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.scoring.record import load_json
 from ia3_speech.scoring.significance import relative_change
 from ia3_speech.scoring.table import Cell, Rate, markdown_table
 from ia3_speech.training.few_minutes import train_on_few
+from ia3_speech.voices.voice import few_options
 
 HEAD = ("utterances", "people", "base WER %", "draws needed %", "with an adapter %", "change %",
         "people worse off %", "largest loss %")  # fmt: skip
@@ -77,7 +77,7 @@ def adapt(base: Base, utterances: list[Utterance], few: int, seed: int) -> dict[
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_data_directory(folder / "data", utterances[:few])
-        options = few_options(base.name, folder / "data", folder / "exp", init_adapter=None, seed=seed)
+        options = few_options(base.name, folder / "data", folder / "exp", seed=seed)
         summary = train_on_few(options)
         detach(base.model)
         before = errors(base, others)

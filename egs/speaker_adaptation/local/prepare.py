@@ -15,14 +15,14 @@ from itertools import cycle
 from pathlib import Path
 from typing import Literal
 
+import speechocean762
 from espeak import ACCENTS, UNHEARD_ACCENTS, UNHEARD_VARIANTS, Voice, synthesize
 
-from ia3_speech.cli import command
-from ia3_speech.data.corpora import speechocean762
+from ia3_speech.common.cli import command
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.corpora.preparation import Size, evenly_spaced, write_set
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.errors import UserError
 
 MIN_UTTERANCES = 5  # utterances of a speaker
 SMALL_SPEAKERS, SMALL_UTTERANCES = 3, 12

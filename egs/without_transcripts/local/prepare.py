@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import speechocean762
+
 from ia3_speech.adapters.registry import check_name
-from ia3_speech.data.corpora import speechocean762
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.corpora.preparation import Size, evenly_spaced
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.directory import summarize
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.errors import UserError
 
 ADAPT = 15  # utterances of a speaker
 SMALL = {"minutes": 2.0, "tests": 12, "speakers": 2}

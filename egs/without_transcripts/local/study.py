@@ -21,25 +21,24 @@ from stages import SHIPPED, CorpusOptions, Study, python
 
 from ia3_speech import load, load_base
 from ia3_speech.adapters.record import read_json
-from ia3_speech.atomic import write_json
-from ia3_speech.cli import command
+from ia3_speech.common.atomic import write_json
+from ia3_speech.common.cli import command
+from ia3_speech.common.errors import UserError
+from ia3_speech.common.inputs import Inputs, read_inputs
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.directory import summarize
 from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.utterance import load_utterance
-from ia3_speech.decoding import decode_directory
+from ia3_speech.decoding import decode_directory, suta
 from ia3_speech.decoding.options import LoadOptions
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.errors import UserError
-from ia3_speech.inputs import Inputs, read_inputs
+from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.model.base import Base
 from ia3_speech.model.hypotheses import GreedySearch
 from ia3_speech.scoring.alignment import ErrorCounts
 from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.scoring.significance import relative_change, sums_by_cluster
 from ia3_speech.scoring.table import Rate, markdown_table
-from ia3_speech.search import SearchOptions
-from ia3_speech.unsupervised import suta
 
 HERE = Path(__file__).resolve().parents[1]
 CONDITIONS = ("accent", "telephone", "speakers")
@@ -48,7 +47,7 @@ TRAINED = {
     "self_train": ["self_train"],
     "unfiltered": ["self_train", "--min-confidence", 0],
 }
-TEST_TIME = ("suta", "dsuta", "layer_norms")
+TEST_TIME = ("suta", "layer_norms")
 SEARCHES = {"greedy": "greedy", "lm": "beam"}
 LOAD: dict[str, Any] = {"device": "cpu", "precision": "auto", "options": LoadOptions(vad="off")}
 STEP = 3  # forward passes that a step of training takes as long as
@@ -150,8 +149,7 @@ def decode(data: Path, exp: Path, system: str) -> None:
         if (system in TEST_TIME and suffix) or all(current):
             continue
         test = read_data_directory(folder, text=False)
-        decoder = (at_test_time, data) if system in TEST_TIME else (with_adapters, exp)
-        decoded = decoder[0](system, decoder[1], test)
+        decoded = at_test_time(system, test) if system in TEST_TIME else with_adapters(system, exp, test)
         for out, (result, recognizer, seconds) in zip(outs, decoded, strict=True):
             record = decode_directory.decoding_record(recognizer, result, folder)
             record |= {"system": system, "cpu_seconds": round(seconds, 2)}
@@ -175,25 +173,19 @@ def with_adapters(system: str, exp: Path, test: DataDirectory) -> Iterator[Decod
         yield result, recognizer, time.process_time() - started
 
 
-def at_test_time(system: str, data: Path, test: DataDirectory) -> Iterator[Decoded]:
-    """Decode a test set, once for both searches; vectors or layer norms adapt to each utterance. The memory
-    of dsuta for a speaker begins with the recordings on which other systems are trained."""
+def at_test_time(system: str, test: DataDirectory) -> Iterator[Decoded]:
+    """Decode a test set, once for both searches; vectors or layer norms adapt to each utterance."""
     method = None if system == "layer_norms" else system
     recognizer = load("mini", search=SearchOptions(search="beam"), test_time=method, **LOAD).recognizer
     norms = LayerNorms(recognizer.base) if system == "layer_norms" else None
     searches = {"greedy": GreedySearch(recognizer.base.vocabulary), "lm": recognizer.search}
     results, started = [decode_directory.Decoding({}) for _ in searches], time.process_time()
-    for speaker, utterances in test.speakers.items():
-        vectors, earlier = recognizer.fresh().test_time, data / speaker / "recordings"
-        before = read_data_directory(earlier, text=False) if system == "dsuta" and earlier.is_dir() else ()
-        for utterance in (*before, *utterances):
-            wave = load_utterance(utterance)
-            candidates = [norms.logits(wave)] if norms else vectors.candidates(wave, ())
-            for result, search in zip(results, searches.values(), strict=True):
-                result.audio_seconds += len(wave) / 16_000
-                if utterance in utterances:
-                    logits = candidates[suta.choose_step(search, candidates)]
-                    result.texts[utterance.id] = search(logits).text
+    for utterance in test.utterances:
+        wave = load_utterance(utterance)
+        candidates = [norms.logits(wave)] if norms else recognizer.test_time.candidates(wave, ())
+        for result, search in zip(results, searches.values(), strict=True):
+            result.audio_seconds += len(wave) / 16_000
+            result.texts[utterance.id] = search(candidates[suta.choose_step(search, candidates)]).text
     for result in results:
         yield result, recognizer, time.process_time() - started
 
@@ -216,7 +208,7 @@ class LayerNorms:
         optimizer = torch.optim.AdamW(self.parameters, lr=2e-5, weight_decay=0.0)
         piece = suta.AudioPiece(self.base, wave)
         for _ in range(10):
-            loss = piece.loss({})
+            loss = suta.suta_loss(piece.logits({}), self.base.vocabulary.blank)
             if not loss.requires_grad:
                 break
             optimizer.zero_grad()
@@ -254,7 +246,7 @@ def plan(data: Path, epochs: int) -> None:
             "with_transcripts": 5 * 4 * STEP * audio if few else of_round + (epochs + 1) * dev,
             "self_train, unfiltered": 2 * (of_round + (4 if few else 2.5) * audio),
             "base, with_transcripts, self_train, unfiltered": 2 * 4 * test,
-            "suta, dsuta, layer_norms": (2 * (STEP * suta.STEPS + 3) + 10 * STEP + 2) * test,
+            "suta, layer_norms": (2 * (STEP * suta.STEPS + 3) + 10 * STEP + 2) * test,
         }
         for systems, minutes in passes.items():
             print(f"{condition}: {systems}: {minutes:.0f} minutes of audio, {minutes * speed / 60:.2f} h")
@@ -265,7 +257,7 @@ def plan(data: Path, epochs: int) -> None:
 # ---- tables
 
 
-SYSTEMS = ("base", "with_transcripts", "self_train", "unfiltered", "suta", "dsuta", "layer_norms")
+SYSTEMS = ("base", "with_transcripts", "self_train", "unfiltered", "suta", "layer_norms")
 HEAD = ("WER %", "change %", "share of the gain with transcripts %", "speakers better %", "worse %",
         "other speech WER %", "s a second")  # fmt: skip
 

@@ -27,15 +27,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ia3_speech.atomic import write_text
-from ia3_speech.cli import command, pip_install
+from ia3_speech.common.atomic import write_text
+from ia3_speech.common.cli import command, pip_install
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.corpora import preparation
 from ia3_speech.data.corpora.preparation import Size, find_recording, is_few, is_recording, recordings_by_stem
 from ia3_speech.data.kaldi.directory import UtteranceIds
 from ia3_speech.data.kaldi.table_file import raise_if_any, read_utf8, unprintable_character
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.errors import UserError
 
 SUFFIXES = (".csv", ".tsv", ".xlsx")
 TEXT_FOLDERS = {"transcript", "transcripts", "txt"}

@@ -16,13 +16,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from ia3_speech.atomic import unexpected_file
+from ia3_speech.common.atomic import unexpected_file
+from ia3_speech.common.errors import AudioError, UserError
 from ia3_speech.data.audio import AUDIO_SUFFIXES
 from ia3_speech.data.kaldi.directory import DEV_SHARE, hold_out, is_table, summarize, write_data_directory
 from ia3_speech.data.kaldi.table_file import raise_if_any
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance, with_duration
-from ia3_speech.errors import AudioError, UserError
 
 Size = Literal["full", "small"]
 SMALL = {"train": 48, "dev": 12, "test": 24}  # utterances of a set with --size small

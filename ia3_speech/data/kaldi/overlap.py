@@ -7,11 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ia3_speech.common.errors import DataError
+from ia3_speech.common.formatting import plural
 from ia3_speech.data.kaldi.directory import DataDirectory
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.errors import DataError
-from ia3_speech.formatting import plural
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from ia3_speech.errors import DataError
-from ia3_speech.formatting import plural, shorten
+from ia3_speech.common.errors import DataError
+from ia3_speech.common.formatting import plural, shorten
 
 FIELD_SEPARATOR = re.compile(r"[ \t]+")  # as awk, and so Kaldi, splits lines: not at other Unicode spaces
 JOINERS = "\u200c\u200d"  # not "printable", yet letters of Persian and the Indic scripts need them

@@ -24,9 +24,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from ia3_speech.common.errors import BaseError, UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.text import Mode, Vocabulary, target_text
-from ia3_speech.errors import BaseError, UserError
 from ia3_speech.model.architectures import Architecture, AudioInput
 from ia3_speech.model.hypotheses import Hypothesis, Search, TimedWord
 from ia3_speech.model.ia3 import ROWS, architecture_of

@@ -22,9 +22,9 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
+from ia3_speech.common.errors import AdapterError, BaseError, TextError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.text import Vocabulary, required_frames
-from ia3_speech.errors import AdapterError, BaseError, TextError
 from ia3_speech.model.architectures import Kernels, output_length, shortest_input
 from ia3_speech.model.collate import Collator, FeatureExtraction
 from ia3_speech.model.fingerprint import fingerprint
@@ -329,8 +329,8 @@ def zero_padding(model: nn.Module, lengths: Sequence[int], downsampling: Kernels
     for path in architecture_of(model).padding_sensitive if len(lengths) > 1 else ():
         for number, module in enumerate(modules_at(model, path_in(model, path))):
             above = ".adapter." in path
-            kernels, prompt = (downsampling[:number], 0) if above else ([], attachment(model).prompt_frames)
-            frames = torch.tensor([prompt + output_length(length, kernels) for length in lengths])
+            kernels, added = (downsampling[:number], 0) if above else ([], attachment(model).added_frames)
+            frames = torch.tensor([added + output_length(length, kernels) for length in lengths])
             module.forward = partial(forward_within, module.forward, frames)
 
 

@@ -25,9 +25,9 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
+from ia3_speech.common.errors import BaseError, UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.text import Vocabulary
-from ia3_speech.errors import BaseError, UserError
 from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.hypotheses import Hypothesis, TimedWord
 from ia3_speech.model.ia3 import WINDOWS, attachment, layers_of

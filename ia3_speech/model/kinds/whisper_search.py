@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from ia3_speech.common.errors import SearchError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.text import Vocabulary
-from ia3_speech.errors import SearchError
 from ia3_speech.model.hypotheses import NAN, Hypothesis, Logits, TimedWord
 
 MIN_SILENCE = 0.6  # OpenAI's limit of the probability that nobody speaks, for a text beyond the other limits

@@ -14,7 +14,7 @@ let place = 0; // in the list
 let stored = 0; // recordings of this voice
 let samples = null; // of the last recording
 let goodEnough = false; // neither too quiet nor too loud
-let busy = false; // while a recording is saved, or sentences are chosen
+let busy = false; // while a recording is saved
 
 export function startReading() {
   $("consent").onsubmit = (event) => {
@@ -28,7 +28,6 @@ export function startReading() {
     next(t("skip_sentence"));
     $("sentence").focus(); // the next key press must not begin to record
   };
-  $("teach").onclick = () => run($("teach"), $("read-status"), teach).then(showSentence);
   $("paste").onclick = () => useSentences($("pasted").value.split("\n"));
   $("sentence-file").onchange = async () => {
     const [file] = $("sentence-file").files;
@@ -45,8 +44,7 @@ export function startReading() {
 
 async function agree() {
   const name = $("voice-name").value.trim();
-  const identify = $("consent-identify").checked;
-  await apiJson("voices", { method: "POST", body: form({ name, consent: "true", new: "true", identify }) });
+  await apiJson("voices", { method: "POST", body: form({ name, consent: "true", new: "true" }) });
   await refresh();
   await readFor(name);
 }
@@ -96,7 +94,7 @@ function showSentence() {
   $("read-record").disabled = over || busy;
   // The sentence stays while it is being recorded or saved.
   $("read-skip").disabled = over || busy || isRecording();
-  for (const id of ["teach", "paste", "sentence-file"]) $(id).disabled = busy || isRecording();
+  for (const id of ["paste", "sentence-file"]) $(id).disabled = busy || isRecording();
   if (!samples) $("read-clock").textContent = "";
 }
 
@@ -107,19 +105,6 @@ function useSentences(lines) {
   showSentence();
   $("read-status").textContent = t("sentences_used", { count: given.length });
   offerToRead();
-}
-
-/** The unread sentences that teach most, in place of the list. */
-async function teach() {
-  const name = voice;
-  $("read-status").textContent = t("teach_choosing");
-  busy = true;
-  showSentence();
-  const { data, gain } = await apiJson(`${pathOf(name)}/sentences`).finally(() => { busy = false; });
-  if (voice !== name) return;
-  useSentences(data);
-  if (!data.length) $("read-status").textContent = t("teach_none");
-  else if (gain) $("read-status").append(` ${t("teach_gain", { percent: number(100 * gain) })}`);
 }
 
 async function toggle() {

@@ -55,7 +55,7 @@ async function fill(card) {
 }
 
 function recordingsOf(card, voice, status) {
-  const { suspicious = [], unlike = [] } = voice.job?.result ?? {};
+  const { suspicious = [] } = voice.job?.result ?? {};
   const rows = voice.items.map((item) => {
     const ariaLabel = t("delete_one_label", { text: item.text });
     const remove = make("button", { textContent: t("delete_one"), ariaLabel });
@@ -65,12 +65,11 @@ function recordingsOf(card, voice, status) {
       card.querySelector("summary").focus();
     });
     const row = make("li", {}, make("span", {}, item.text), remove);
-    for (const [name, ids] of [["suspicious", suspicious], ["unlike", unlike]])
-      if (ids.includes(item.id))
-        row.firstChild.append(make("span", { className: "fault", textContent: ` ${t(name)}` }));
+    if (suspicious.includes(item.id))
+      row.firstChild.append(make("span", { className: "fault", textContent: ` ${t("suspicious")}` }));
     return row;
   });
-  return make("details", { open: suspicious.length + unlike.length > 0 }, make("summary", { textContent: t("recordings_list") }),
+  return make("details", { open: suspicious.length > 0 }, make("summary", { textContent: t("recordings_list") }),
     make("ul", { className: "recordings" }, ...rows));
 }
 
@@ -113,17 +112,11 @@ function actionsOf(card, voice, status) {
       $("main").focus();
     });
   };
-  const identify = make("input", { type: "checkbox", className: "identify", checked: voice.identify });
-  identify.onchange = () => run(identify, status, async () => {
-    await api("voices", { method: "POST", body: form({ name, consent: "true", identify: identify.checked }) });
-    await fill(card);
-  });
   const few = make("p", { className: "quiet", textContent: t("too_few", { min: MIN_RECORDINGS }) });
   few.hidden = voice.adapter || voice.recordings >= MIN_RECORDINGS;
   const options = make("details", {}, make("summary", { textContent: t("options") }),
     make("label", {}, make("span", { textContent: t("epochs") }), epochs),
-    make("label", {}, make("span", { textContent: t("start") }), start),
-    make("label", { className: "check" }, identify, make("span", { textContent: t("consent_identify") })));
+    make("label", {}, make("span", { textContent: t("start") }), start));
   return make("div", {}, few, make("div", { className: "row" }, ...buttons, remove), options);
 }
 

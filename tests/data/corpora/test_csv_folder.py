@@ -5,9 +5,9 @@ from string import ascii_lowercase
 import pytest
 from corpus_files import content, csv_corpus, noise
 
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.corpora import csv_folder, preparation
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("enough_speech")
 

@@ -3,9 +3,9 @@
 import pytest
 from corpus_files import kaldi_directories
 
+from ia3_speech.common.errors import UserError
 from ia3_speech.data.corpora import kaldi
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("enough_speech")
 

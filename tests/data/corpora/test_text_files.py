@@ -3,10 +3,10 @@
 import pytest
 from corpus_files import noise
 
+from ia3_speech.common.errors import DataError
 from ia3_speech.data.corpora.csv_folder import prepare
 from ia3_speech.data.huggingface import convert_dataset
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("enough_speech")
 

@@ -17,7 +17,7 @@ from flwr.serverapp.strategy import FedAvg, FedMedian, FedTrimmedAvg
 from federated_accent import task
 from federated_accent.replies import fault_of, weights_of
 from ia3_speech.adapters.methods import save_method
-from ia3_speech.atomic import write_text
+from ia3_speech.common.atomic import write_text
 
 STRATEGIES = {"mean": FedAvg, "median": FedMedian, "trimmed": FedTrimmedAvg}
 HEADER_BYTES = 1_024  # of NumPy's format, at most

@@ -1,1 +1,0 @@
-"""Word confidences: their calibration, and how reliable they are."""

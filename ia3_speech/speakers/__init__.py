@@ -1,1 +1,0 @@
-"""Adapters of a few minutes of speech for each speaker of a data directory, evaluated by folds."""
