@@ -65,18 +65,15 @@ def main(
         raise UserError("--order must be at least 2, --digits 1 to 9, and --prune not negative")
     sources = list(mix or [])
     folder = base_folder(base) if base else None
-    if base and not folder and not hub_id(base):
-        raise UserError(f"--base {base}: is neither mini, nor a folder, nor a hub id")
     if base and not folder:
+        if not hub_id(base):
+            raise UserError(f"--base {base}: is neither mini, nor a folder, nor a hub id")
         print(f"--base {base}: is not a folder here, so its language model is not mixed in")
     if folder and (folder / STORED_LM).is_file():
         sources.append(folder / STORED_LM)
+    files = {"texts": [*map(text_of, map(Path, texts))], "mix": [*map(text_of, sources)]}
     options = {"order": order, "prune": prune, "digits": digits, "normalize": normalize}
-    inputs = Inputs(
-        {"texts": [text_of(Path(text)) for text in texts], "mix": list(map(text_of, sources)),
-         "dev": dev and text_of(dev)},
-        options,
-    )  # fmt: skip
+    inputs = Inputs(files | {"dev": dev and text_of(dev)}, options)
     if (not summary or summary.is_file()) and inputs.is_current(out, force):
         return
 
@@ -100,12 +97,10 @@ def main(
     print(f"{out}: {counts}, {out.stat().st_size / 1e6:.1f} MB")
     fit = {}
     if held_out:
-        words = [word for sentence in held_out for word in sentence]
-        unknown = sum(word not in model.ids for word in words)
-        fit = {"perplexity": model.perplexity(held_out), "words": len(words), "unknown_words": unknown}
-        print(
-            f"{dev}: perplexity {fit['perplexity']:.1f}; {unknown} of {len(words)} words are not in the model"
-        )
+        known = [word in model.ids for sentence in held_out for word in sentence]
+        perplexity, words, unknown = model.perplexity(held_out), len(known), known.count(False)
+        fit = {"perplexity": perplexity, "words": words, "unknown_words": unknown}
+        print(f"{dev}: perplexity {perplexity:.1f}; {unknown} of {words} words are not in the model")
     if summary:
         parts = dict(zip([" ".join(texts), *map(str, sources)], weights, strict=True))
         write_json(summary, {"order": order, "ngrams": model.counts(), "weights": parts, "dev": fit})
@@ -120,10 +115,7 @@ def text_of(source: Path) -> Path:
 def read_sentences(source: Path, normalize: Literal["ctc", "english", "none"]) -> Iterator[list[str]]:
     """The words of each line of a text file, or of each utterance of a data directory, numbers in words."""
     file = text_of(source)
-    if source.is_dir():
-        lines = [*read_kaldi_text(file).values()]
-    else:
-        lines = read_utf8(file, MISSING_HINT).splitlines()
+    lines = read_kaldi_text(file).values() if source.is_dir() else read_utf8(file, MISSING_HINT).splitlines()
     if normalize != "none":
-        lines = texts_in_words(lines, str(file), "as by a base without digits")  # which logs them
+        lines = texts_in_words([*lines], str(file), "as by a base without digits")  # which logs them
     yield from filter(None, (normalization.normalize_in_words(line, normalize).split() for line in lines))

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Literal
 
 from ia3_speech.adapters.record import read_json
 from ia3_speech.common.errors import UserError
@@ -100,11 +100,8 @@ def main(
         if normalize == "english":
             print("both sides normalised by Whisper's English normaliser, as for all Whisper bases")
     directory = read_data_directory(data, wav=False, spk_sort=False)
-    before = baseline and baseline / "text"
-    sources: dict[str, Any] = {"data": tables_of(data), "text": decode_dir / "text"}
-    sources |= {"baseline": before, "terms": terms}
-    if (decode_dir / CONFIDENCES).is_file():
-        sources["confidences"] = decode_dir / CONFIDENCES
+    sources = {"data": tables_of(data), "text": decode_dir / "text", "confidences": decode_dir / CONFIDENCES}
+    sources |= {"baseline": baseline and baseline / "text", "terms": terms}
     if training:
         sources["training"] = [table for folder in training for table in tables_of(folder)]
     if training_per_speaker:
@@ -140,8 +137,8 @@ def main(
     )
     score.confidences = json_value(measure_decode_directory(decode_dir, score))
     paths = {"data": data, "decode_dir": decode_dir, "baseline_dir": baseline, "terms_file": terms}
-    provenance: dict[str, Any] = {name: path and str(path) for name, path in paths.items()}
-    provenance |= identity | {"data_sha256": digest_of(tables_of(data))}
+    provenance = {name: path and str(path) for name, path in paths.items()} | identity
+    provenance["data_sha256"] = digest_of(tables_of(data))
     provenance["compared_with"] = baseline and identify(baseline, set_name)
     print(write_kaldi_files(out, score.scored, score.wer_bootci))
     record = write_score(out / "score.json", score, provenance)
@@ -159,8 +156,7 @@ def read_adapted_on(folder: Path, data: DataDirectory) -> dict[str, list[str]]:
         hint = "run ia3-speech speakers with --folds 4"
         raise UserError(f"{folder}: no SPEAKER/foldN/task.json that tested an utterance ({hint})")
     if unknown := set().union(*adapted_on.values()) - {utterance.id for utterance in data}:
-        fault = f"adapters were trained on utterance {min(unknown)}, which is not in {data.path}"
-        raise UserError(f"{folder}: {fault} (is it the data that `ia3-speech speakers` was given?)")
+        raise UserError(f"{folder}: trained on utterance {min(unknown)}, which is not in {data.path}")
     return adapted_on
 
 
@@ -169,7 +165,7 @@ def read_hypotheses(folder: Path, data: DataDirectory) -> dict[str, str]:
     path, ids = folder / "text", {utterance.id for utterance in data}
     texts = read_kaldi_text(path)
     if missing := sorted(ids - set(texts)):
-        named, count = shorten(missing, most=MAX_NAMED), plural(len(missing), "utterance")
+        count, named = plural(len(missing), "utterance"), shorten(missing, most=MAX_NAMED)
         logger.warning("%s: no hypothesis for %s, all their words count as deleted: %s", path, count, named)
     if others := set(texts) - ids:
         logger.warning("%s: %s not in %s, not scored", path, plural(len(others), "utterance"), data.path)
@@ -182,20 +178,10 @@ def read_hypotheses(folder: Path, data: DataDirectory) -> dict[str, str]:
 def format_result(result: Result) -> str:
     """The tables and notes that the command prints below Kaldi's lines; score.json has every number.
 
-                      utterances  words  WER %  [95 % interval]  CER %  MER %  WIL %  before %  change %  [95 % interval]
-    all                        5     14  35.71   [25.00, 66.67]   6.17  31.25  42.38     71.43     -50.0   [-50.0, -50.0]
-    speaker ann                2      7  28.57    [0.00, 40.00]   2.33  25.00  35.71     57.14     -50.0  [-100.0, -33.3]
-    speaker bob                2      3  66.67   [66.67, 66.67]   4.76  50.00  66.67    133.33     -50.0   [-50.0, -33.3]
-    speaker cat                1      4  25.00                –  17.65  25.00  25.00     50.00     -50.0                –
-    accent scottish*           4     10  40.00   [28.57, 66.67]   3.12  33.33  46.67     80.00     -50.0   [-50.0, -50.0]
-    accent welsh*              1      4  25.00                –  17.65  25.00  25.00     50.00     -50.0                –
-
-    Rates in percent. Intervals: bootstrap over 3 speakers, 10,000 replicates, seed 0.
-    * fewer than 10 speakers (for a single speaker, utterances are drawn): the interval is too narrow.
-    Change: relative to the baseline, paired; negative is better.
-    MAPSSWE, baseline against system: 8 segments, z = 3.416, p = 0.000636
-    Warning: the test set has 3 speakers only, so that the intervals are too narrow.
-    """  # noqa: E501
+                  utterances  words  WER %  [95 % interval]  CER %  MER %  WIL %  …
+    all                    5     14  35.71   [25.00, 66.67]   6.17  31.25  42.38
+    speaker ann            2      7  28.57    [0.00, 40.00]   2.33  25.00  35.71
+    """
     head = ["", "utterances", "words", "WER %", "CER %", "MER %", "WIL %"]
     head += ["term errors %"] if result.terms else []
     head += ["before %", "change %"] if result.has_baseline else []

@@ -125,10 +125,8 @@ def read_blocks(
                 missing -= len(block)
                 yield block, rate
         except (RuntimeError, OSError, ValueError, MemoryError) as error:
-            raise AudioError(
-                f"{source_name(source)}: cannot be decoded: {library_message(error)} "
-                f"(damaged: copy the file again)"
-            ) from None
+            fault = f"cannot be decoded: {library_message(error)} (damaged: copy the file again)"
+            raise AudioError(f"{source_name(source)}: {fault}") from None
     if end is None:
         missing += round(promised_excess(source) * frames)
     refuse_cut_off(source, missing / rate, frames / rate)
@@ -142,10 +140,8 @@ def check_size(frames: int, channels: int, rate: int, max_seconds: float) -> Non
 def refuse_cut_off(source: Source, missing: float, promised: float) -> None:
     """Raise AudioError where a file is more than half a second shorter than its header says."""
     if missing > MAX_MISSING_SECONDS:
-        raise AudioError(
-            f"{source_name(source)}: ends {missing:.2f} s before its header says it does, at "
-            f"{promised:.2f} s (damaged: copy the file again)"
-        )
+        fault = f"ends {missing:.2f} s before its header says it does, at {promised:.2f} s (copy it again)"
+        raise AudioError(f"{source_name(source)}: {fault}")
 
 
 def segment_of(
@@ -156,10 +152,8 @@ def segment_of(
     last = frames if end is None else round(end * rate)
     outside = first < 0 or last < first or (first > 0 and first >= frames)
     if outside or last - frames > MAX_OVERSHOOT_SECONDS * rate:
-        raise AudioError(
-            f"{source_name(source)}: the segment from {start or 0:.2f} to {last / rate:.2f} s is not "
-            f"inside the recording, which ends at {frames / rate:.2f} s (correct its line in segments)"
-        )
+        fault = f"the segment from {start or 0:.2f} to {last / rate:.2f} s is not inside the recording"
+        raise AudioError(f"{source_name(source)}: {fault}, which ends at {frames / rate:.2f} s")
     return first, max(0, min(last, frames) - first)
 
 
@@ -223,10 +217,8 @@ def container_blocks(source: Source, max_seconds: float, check: Callable[[], obj
     try:
         import av
     except ImportError:
-        raise AudioError(
-            f"{name}: is {format} audio, which needs PyAV (in the clone: {pip_install('.[containers]')}; "
-            f"or write it as wav, flac, ogg or mp3)"
-        ) from None
+        hint = f"in the clone: {pip_install('.[containers]')}; or write it as wav"
+        raise AudioError(f"{name}: is {format} audio, which needs PyAV ({hint})") from None
     frames = 0
     is_stream = hasattr(source, "read")
     # No other protocol: a container must not make this process open the files or hosts that it names.
@@ -264,19 +256,17 @@ def open_sound_file(source: Source):
         # As bytes: soundfile cannot encode a name that is not UTF-8.
         return soundfile.SoundFile(source if hasattr(source, "read") else os.fsencode(source))
     except (RuntimeError, OSError, ValueError, TypeError) as error:
-        message = library_message(error)
+        reason = f"is not audio that libsndfile reads: {library_message(error)} (convert it to wav or flac)"
     try:
         head, _ = head_and_size(source)
-        reason = f"is not audio that libsndfile reads: {message} (convert it to wav, flac, ogg or mp3)"
-        if head.startswith(b"version https://git-lfs"):
+        if not head:
+            reason = "empty (no bytes)"
+        elif head.startswith(b"version https://git-lfs"):
             reason = 'is a Git LFS pointer, not audio (run "git lfs pull" in its repository)'
-        reason = reason if head else "empty (no bytes)"
-    except IsADirectoryError:
-        reason = "is a folder, not an audio file"
-    except (OSError, ValueError) as denied:
+    except FileNotFoundError:
         reason = "no such file (correct the path, or copy the audio there)"
-        if os.path.exists(source):  # noqa: PTH110 (Path.exists raises where a name is too long)
-            reason = f"cannot be read: {denied.strerror}"
+    except (OSError, ValueError) as error:  # a folder, a name that is too long or holds a zero byte
+        reason = f"cannot be read: {getattr(error, 'strerror', None) or error}"
     raise AudioError(f"{source_name(source)}: {reason}")
 
 
@@ -307,7 +297,7 @@ def library_message(error: Exception) -> str:
 
 
 def to_mono(blocks: Blocks, name: str) -> np.ndarray:
-    """All blocks joined, their channels mixed, float32 `(samples,)` at 16 kHz."""
+    """All blocks joined, their channels mixed by `Mixer`, float32 `(samples,)` at 16 kHz."""
     mix = Mixer(name)
     return resample_blocks((mix(block)[:, None], rate) for block, rate in blocks)[:, 0]
 
@@ -326,9 +316,7 @@ class Mixer:
         if len(energies) == 1 or energy >= CANCELLED_SHARE * energies.sum():
             return mean
         if self.channel is None:
-            logger.warning(
-                "%s: the channels cancel each other (opposite phase), so the loudest is taken", self.name
-            )
+            logger.warning("%s: the channels cancel each other, so the loudest is taken", self.name)
             self.channel = int(energies.argmax())
         return block[:, self.channel]
 

@@ -50,20 +50,20 @@ CURRENCIES = {  # symbol → singular, plural, singular and plural of a hundredt
     "₹": ("rupee", "rupees", "paisa", "paise"),
 }
 SCALES = {"k": "thousand", "m": "million", "bn": "billion", "b": "billion"}
-SYMBOLS = {"+": "plus", "=": "equals", "×": "times", "x": "times", "±": "plus or minus"}
-SIGNS = {"-": "minus", "−": "minus", "+": "plus", "±": "plus or minus"}
-COMPARISONS = {
+SYMBOLS = {
+    "-": "minus", "−": "minus", "+": "plus", "±": "plus or minus", "=": "equals", "×": "times", "x": "times",
     "<": "less than", ">": "more than", "≤": "at most", "≥": "at least", "~": "about", "≈": "about",
     "#": "number", "№": "number",
 }
 # fmt: on
 DENOMINATORS = {2: ("half", "halves"), 4: ("quarter", "quarters")}
+SIGNS = "-−+±"
 
 HOLDS_DIGIT = re.compile("[0-9０-９¼-¾⅐-⅞]")
 WIDE_DIGITS = str.maketrans("０１２３４５６７８９", "0123456789")
 INTEGER = "(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)"
 NUMBER = rf"(?:{INTEGER}(?:\.[0-9]+)?|(?<![0-9])\.[0-9]+)"
-SIGN = r"(?:(?<![^\s(\[])[-−+±])?"  # at the start of a word; elsewhere a hyphen is a range or joins words
+SIGN = rf"(?:(?<![^\s(\[])[{SIGNS}])?"  # at the start of a word; elsewhere a hyphen is a range or joins words
 RANGE = rf"({SIGN}{NUMBER})(?:\s?[-–—]\s?({NUMBER}))?"
 SYMBOL = "|".join(re.escape(symbol) for symbol in sorted([*UNITS, *ANY_CASE], key=len, reverse=True))
 # It is read digit by digit, and before all else, since patterns and num2words are slow on it.
@@ -92,11 +92,9 @@ def texts_in_words(texts: Sequence[str], where: str, reason: str) -> list[str]:
     changes: Counter[str] = Counter()
     in_words = [verbalize_numbers(text, changes) for text in texts]
     if count := changes.total():
-        changed = sum(old != new for old, new in zip(texts, in_words, strict=True))
         listed = [f"{change} ({times} ×)" for change, times in changes.most_common()]
-        numbers, verb = plural(count, "number"), "was" if count == 1 else "were"
         logger.warning(
-            f"{where}: {numbers} in {changed} of {len(texts)} texts {verb} written in words, {reason}: "
+            f"{where}: {plural(count, 'number was', 'numbers were')} written in words, {reason}: "
             f"{shorten(listed, most=MAX_LOGGED)} (write them out as they were spoken, where that differs)"
         )
     return in_words
@@ -130,7 +128,7 @@ def replaced(match: re.Match, spoken: Callable[[re.Match], str], changes: Counte
 def cardinal(number: str) -> str:
     """ "1,250.50" → "one thousand two hundred and fifty point five zero"; "007" digit by digit."""
     if number[0] in SIGNS:
-        return f"{SIGNS[number[0]]} {cardinal(number[1:])}"
+        return f"{SYMBOLS[number[0]]} {cardinal(number[1:])}"
     whole, point, decimals = number.replace(",", "").partition(".")
     words = []
     if whole:
@@ -173,7 +171,7 @@ def unit_names(symbol: str, power: str, per: str | None, per_power: str | None, 
 
 def quantity(match: re.Match) -> str:
     low, high, *unit = match.groups()
-    plural = bool(high) or low.lstrip("-−+±") != "1"
+    plural = bool(high) or low.lstrip(SIGNS) != "1"
     return f"{cardinal(low)}{f' to {cardinal(high)}' if high else ''} {unit_names(*unit, plural=plural)}"
 
 
@@ -200,7 +198,7 @@ def money(symbol: str, low: str, high: str | None, scale: str | None) -> str:
         scale = scale and SCALES.get(scale.lower(), scale.lower())
         return " ".join(filter(None, [cardinal(low), high and f"to {cardinal(high)}", scale, plural]))
     whole, _, hundredths = low.partition(".")
-    amount = whole.replace(",", "").lstrip("-−+±0")
+    amount = whole.replace(",", "").lstrip(f"{SIGNS}0")
     if hundredths and len(hundredths) != 2:
         return f"{cardinal(low)} {plural}"
     small = f"{num2words(int(hundredths or 0))} {cent if hundredths == '01' else cents}"
@@ -249,7 +247,7 @@ ALONE = r"(?![\w,.:/-]*[0-9])"  # not a part of a longer number
 RULES: list[tuple[str, Callable[[re.Match], str]]] = [
     (LONG_NUMBER,
      lambda match: f"{'point ' if match[1] else ''}{digits_in_words(match[2].replace(',', ''))}"),
-    (r"[<>≤≥~≈#№]\s?(?=[.0-9])", lambda match: COMPARISONS[match[0][0]]),
+    (r"[<>≤≥~≈#№]\s?(?=[.0-9])", lambda match: SYMBOLS[match[0][0]]),
     (r"(?<=[0-9])\s?([=×±+])\s?(?=[0-9])|(?<=[0-9])\s?(x)\s?(?=[0-9])",
      lambda match: SYMBOLS[match[1] or match[2]]),
     (r"(?<=[0-9])\+(?![\w])", lambda match: "plus"),
@@ -263,7 +261,7 @@ RULES: list[tuple[str, Callable[[re.Match], str]]] = [
     (r"(?<!\w)['’]?((?:1[0-9]|20)?[0-9]0)['’]?s\b", decade),
     (rf"({SIGN})([$£€¥₹])\s?({NUMBER})(?:\s?[-–—]\s?({NUMBER}))?"
      r"(?:\s?(hundred|thousand|million|billion|trillion|[kKmMbB]|bn)\b)?",
-     lambda match: " ".join(filter(None, [SIGNS.get(match[1]), money(*match.groups()[1:])]))),
+     lambda match: " ".join(filter(None, [SYMBOLS.get(match[1]), money(*match.groups()[1:])]))),
     (rf"{RANGE}()\s?([€£$¥₹])", lambda match: money(match[4], match[1], match[2], None)),
     (rf"{FRACTION}\s?{UNIT}", unit_of_fraction),
     (FRACTION, fraction),

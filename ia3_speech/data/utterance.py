@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 LEAVE_OUT = (
-    "Repair these files, or leave them out: for good by deleting their lines in the corpus's table, or in "
-    "utt2spk and then running fix; for one run with `on_error=skip`, if the command has this option."
+    "Repair these files, or leave them out with `on_error=skip`, or by deleting their lines in utt2spk."
 )
 MAX_LISTED = 20  # utterances that a message lists
 
@@ -148,10 +147,9 @@ def run_pipe(command: str) -> bytes:
         command.rstrip().removesuffix("|"), shell=True, capture_output=True, stdin=subprocess.DEVNULL
     )
     if done.returncode:
-        stderr = done.stderr.decode(errors="replace").strip().splitlines()
+        reason = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         raise AudioError(
-            f"{command}: the command failed with code {done.returncode}{': ' + stderr[-1] if stderr else ''} "
-            f"(run it by hand to see why)"
+            f"{command}: the command failed with code {done.returncode}: {reason or '(silently)'}"
         )
     return done.stdout
 

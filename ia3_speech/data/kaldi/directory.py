@@ -85,10 +85,9 @@ def read_data_directory(
         recording, *times = segments.get(id, id).split()
         start, end = map(float, times) if times else (None, None)
         seconds = float(durations[id]) if durations else end - start if times else None
-        labels = {}
-        for name, label in labelled.items():  # sorted, spk2 before utt2, which takes precedence
-            if value := columns[name].get(speaker if name.startswith("spk2") else id):
-                labels[label] = value
+        # Sorted, spk2LABEL before utt2LABEL, which takes precedence
+        values = {name: columns[name].get(speaker if name.startswith("spk2") else id) for name in labelled}
+        labels = {labelled[name]: value for name, value in values.items() if value}
         source, text = sources.get(recording, ""), texts.get(id)
         utterances.append(Utterance(id, speaker, recording, source, start, end, text, seconds, labels))
     speaker_labels = {label for name, label in labelled.items() if name.startswith("spk2")}
@@ -107,9 +106,7 @@ def write_data_directory(
     """
     path = Path(path)
     if name := atomic.unexpected_file(path, is_table):
-        raise DataError(
-            f"{path}: holds {name}, so it is not replaced (give another folder, or move the file)"
-        )
+        raise DataError(f"{path}: holds {name}, so it is not replaced (give another folder)")
     with atomic.replacing(path) as new:
         write_tables(new, path, utterances, speaker_labels)
 
@@ -139,10 +136,9 @@ def table_contents(utterances: list[Utterance], speaker_labels: Iterable[str]) -
     utt2spk: dict[str, str] = {}
     sources: dict[str, str] = {}  # of recordings: absolute paths, or pipes
     for u in utterances:
-        for kind in ("id", "speaker", "recording"):
-            name = getattr(u, kind)
+        for name in (u.id, u.speaker, u.recording):
             if name.split() != [name] or unprintable_character(name):
-                fault = f"the {kind} {name!r} is empty, or holds a space or an unprintable character"
+                fault = f"the id {name!r} is empty, or holds a space or an unprintable character"
                 raise DataError(f"utterance {u.id!r}: {fault} (use letters, digits, - and _)")
         if u.id in utt2spk:
             raise DataError(f"utterance {u.id} appears twice (utterance ids are unique)")
@@ -276,13 +272,11 @@ def subset_data_directory(
     if (first is None) == (minutes is None):
         raise DataError("a subset needs either `first` or `minutes`")
     data = read_available_tables(source, target)
-    if first is None:
-        ids = first_minutes(data, minutes)
-    elif 1 <= first <= len(data):
-        ids = {utterance.id for utterance in data.utterances[:first]}
-    else:
+    if minutes is not None:
+        return write_part(data, target, first_minutes(data, minutes))
+    if not 1 <= first <= len(data):
         raise DataError(f"{source}: `first={first}`: the directory has {len(data)} utterances")
-    return write_part(data, target, [utterance for utterance in data if utterance.id in ids])
+    return write_part(data, target, data.utterances[:first])
 
 
 def read_available_tables(path: Path | str, *targets: Path | str) -> DataDirectory:
@@ -302,19 +296,17 @@ def write_part(data: DataDirectory, target: Path | str, utterances: list[Utteran
     return replace(data, path=Path(target), utterances=utterances)
 
 
-def first_minutes(data: DataDirectory, minutes: float) -> set[str]:
-    """The ids of utterances in hash order, up to the first at whose end `minutes` are full."""
+def first_minutes(data: DataDirectory, minutes: float) -> list[Utterance]:
+    """The utterances that are first in hash order, up to the first at whose end `minutes` are full."""
     seconds = {u.id: (with_duration(u) if u.source else u).duration for u in data}
     if None in seconds.values():
         raise DataError(f"{data.path}: the utterances' lengths are not known (write utt2dur)")
     available = sum(seconds.values())
     if not 0 < 60 * minutes <= available:
-        raise DataError(
-            f"{data.path}: `minutes={minutes:g}`: the directory holds {available / 60:.1f} minutes"
-        )
+        raise DataError(f"{data.path}: `minutes={minutes:g}`, but it holds {available / 60:.1f} minutes")
     ids = sorted(seconds, key=hash_order)
-    starts = accumulate((seconds[id] for id in ids), initial=0.0)
-    return {id for id, start in zip(ids, starts, strict=False) if start < 60 * minutes}
+    starts = dict(zip(ids, accumulate((seconds[id] for id in ids), initial=0.0), strict=False))
+    return [utterance for utterance in data if starts[utterance.id] < 60 * minutes]
 
 
 def split_data_directory(
@@ -344,8 +336,7 @@ def split_data_directory(
     group = {utterance.id: group_of(utterance, by, data) for utterance in data}
     in_part = hold_out(group.values(), fraction)
     if not in_part:
-        only = f"only one {by} ({min(group.values())})"
-        raise DataError(f"{source}: {only}, so no split (divide by another label)")
+        raise DataError(f"{source}: only one {by}, so no split (divide by another label)")
     sides = [[u for u in data if (group[u.id] in in_part) == inside] for inside in (False, True)]
     return write_part(data, rest, sides[0]), write_part(data, part, sides[1])
 
@@ -356,8 +347,7 @@ def group_of(utterance: Utterance, by: str, data: DataDirectory) -> str:
         return getattr(utterance, by)
     value = normalize(utterance.text or "") if by == "text" else utterance.labels.get(by)
     if value is None:
-        labels = sorted({name for utterance in data for name in utterance.labels})
-        known = ", ".join(["speaker", "recording", "text", *labels])
+        known = ", ".join(["speaker", "recording", "text", *utterance.labels])
         raise DataError(f"{data.path}: utterance {utterance.id} has no label {by} (`by` is one of {known})")
     return value
 

@@ -136,11 +136,9 @@ def check_tables(
     hints = {"utt2spk": "write it: one line `utterance speaker` each", "spk2utt": fix_hint(folder)}
     if text:
         hints["text"] = "write it: one line `utterance words` each; datadir validate --no-text does without"
-    if wav or "segments" in tables:
-        needed = "write it: one line `recording file` each; datadir validate --no-wav does without"
-        hints["wav.scp"] = "segments needs it" if "segments" in tables else needed
-    missing = [f"{folder / n}: no such file ({hint})" for n, hint in hints.items() if n not in tables]
-    missing += [f"{folder / name}: the file is empty" for name in hints if tables.get(name) == {}]
+    if wav or "segments" in tables:  # which names recordings
+        hints["wav.scp"] = "write it: one line `recording file` each; datadir validate --no-wav does without"
+    missing = [f"{folder / n}: missing or empty ({hint})" for n, hint in hints.items() if not tables.get(n)]
     if missing:  # the checks below need these tables
         raise_if_any(missing + problems)
     for name, table in tables.items():
@@ -256,11 +254,12 @@ def fix_data_directory(path: Path | str) -> tuple[str, ...]:
     """
     path, notes = Path(path), []
     names = table_names(path)
-    needed = {"utt2spk": "write it: one line `utterance speaker` for each utterance"}
-    if "segments" in names:
-        needed["wav.scp"] = "segments needs it: write it, or remove segments"
-    for name in needed.keys() - {*names}:
-        raise DataError(f"{path / name}: no such file ({needed[name]})")
+    if "utt2spk" not in names:
+        raise DataError(
+            f"{path}/utt2spk: missing (write it: one line `utterance speaker` for each utterance)"
+        )
+    if "segments" in names and "wav.scp" not in names:
+        raise DataError(f"{path}/wav.scp: missing (segments needs it: write it, or remove segments)")
     originals = {name: read_utf8(path / name, keep_mark=True) for name in names}
     tables = {n: usable_lines(path / n, text, notes) for n, text in originals.items() if n != "spk2utt"}
     reduce_tables(path, tables, notes)
@@ -311,8 +310,8 @@ def reduce_tables(path: Path, tables: dict[str, dict[str, str]], notes: list[str
     if wav := tables.get("wav.scp"):
         sources = {key: resolve_source(value, path) for key, value in wav.items()}
         usable = {key: file for key, file in sources.items() if file and not unprintable_character(file)}
-        reason = "no such file, or its path does not print"
-        missing = [f"{path / 'wav.scp'}: {key}: {reason}: {wav[key]}" for key in wav if key not in usable]
+        fault = "no such file, or its path does not print"
+        missing = [f"{path}/wav.scp: {key}: {fault}: {wav[key]}" for key in wav if key not in usable]
         add_note(notes, missing, "recording")
         tables["wav.scp"] = usable
     recording = {key: value.split(" ")[0] for key, value in tables.get("segments", {}).items()}
