@@ -100,10 +100,10 @@ def test_the_base_does_not_diverge_from_itself(base):
     base.window = "short"
     summaries = [base.summary(row) for row in base.logits(WAVES)]
     encoded, frames, _ = examples(base)
-    assert float(base.divergence(encoded, frames, summaries).abs().max()) < 1e-3
+    assert float(base.divergence(encoded, frames, summaries).abs().max()) < 1e-5
     attach_random(base.model)
     encoded, frames, _ = examples(base)
-    assert float(base.divergence(encoded, frames, summaries).min()) > 1e-3
+    assert float(base.divergence(encoded, frames, summaries).min()) > 1e-4
 
 
 def test_merged_equals_unmerged_and_comes_back(base):
@@ -163,7 +163,7 @@ def test_texts_in_one_case_are_written_as_whisper_writes():
 
 def test_a_text_that_does_not_fit_is_named(base):
     assert base.misfit([1] * 20, 16_000) is None
-    assert base.misfit([1] * 500, 16_000) == "its text has 500 tokens, and the decoder writes 443"
+    assert base.misfit([1] * 500, 16_000) == "its text has 500 tokens, and the decoder writes 123"
     assert base.misfit([1], 500_000) == "its 31.25 s exceed the window of 30 s"
 
 
@@ -313,7 +313,8 @@ def test_auto_chooses_by_audio_and_what_whisper_lacks_is_refused(folder, data, r
     for option in (("--test-time", "suta"), ("--alternatives", 2)):
         refused = run_command(*transcribe, *option)
         assert refused.code and "a Whisper model has no" in refused.err
-    assert json.loads(run_command(*transcribe, "--task", "translate").out)["task"] == "translate"
+    translated = run_command(*transcribe, "--task", "translate", "--word-timestamps")
+    assert json.loads(translated.out)["task"] == "translate"
     assert segment_data_directory(data / "dev", data / "cut", base)[0] == 0
     with pytest.raises(UserError, match="has no segmentation"):
         segment_data_directory(data / "dev", data / "cut", base, max_seconds=0.2)
