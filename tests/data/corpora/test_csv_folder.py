@@ -87,22 +87,6 @@ def test_all_faults_are_named_by_line(tmp_path):
     assert all(line.startswith(f"{path}:{start}") for line, start in zip(lines, starts, strict=True))
 
 
-@pytest.mark.parametrize(
-    ("lines", "message"),
-    [
-        (["file,text", 'a.wav,"two', "b.wav,three"], r"csv:2: unexpected end of data"),
-        (["", "clip;text"], r"csv:2: no column file"),
-        (["file,text", "d.wav,two", "a.wav,x"], r"/d\.wav: is not audio"),
-        (["file,text", "a.wav,the same", "b.wav,The same!"], r"out/\w+: no utterance is left"),
-    ],
-)
-def test_faults_are_named(tmp_path, lines, message):
-    folder = csv_corpus(tmp_path / "mine", lines, files=["a.wav", "b.wav", "c.wav"])
-    (folder / "d.wav").write_text("no sound")
-    with pytest.raises(UserError, match=message):
-        prepared(folder, tmp_path)
-
-
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "utf-8"])
 def test_files_of_excel(tmp_path, encoding):
     """With or without a byte-order mark, with TABs; with a first line that names the separator, or none."""
