@@ -82,15 +82,15 @@ def prepare(corpus: Path, out: Path, size: Size = "full") -> None:
     rows, problems = read_rows(corpus)
     recordings = check_rows(corpus, rows, problems)
     columns = rows[0][1]
-    speakers_known, speaker_of_all = "speaker" in columns, ""
+    speakers_known, default_speaker = "speaker" in columns, ""
     if not speakers_known:
-        counted_as = "each recording counts as a speaker"
         if is_few(Utterance("", "", "", str(recording)) for recording in recordings):
-            speaker_of_all = counted_as = "one speaker"
+            default_speaker = "one speaker"
+        counted_as = default_speaker or "each recording counts as a speaker"
         print(f"{corpus}: no column speaker (the columns are {', '.join(columns)}): {counted_as}")
     ids, utterances, sets, places = UtteranceIds(len(rows)), [], {}, ""
     for number, ((where, fields), recording) in enumerate(zip(rows, recordings, strict=True)):
-        speaker, id = ids.assign(fields.get("speaker", speaker_of_all), fields["file"], number)
+        speaker, id = ids.assign(fields.get("speaker", default_speaker), fields["file"], number)
         labels = {
             label_name(column): value
             for column, value in fields.items()
@@ -124,9 +124,8 @@ def read_rows(corpus: Path) -> tuple[list[PlacedRow], list[str]]:
     if not tables and text_files(corpus):
         return read_text_files(corpus), []
     if len(tables) != 1:
-        names = ", ".join(path.name for path in tables)
-        number = f"{len(tables)} CSV files ({names})" if tables else "no CSV file"
-        raise UserError(f"{corpus}: holds {number} at its top, and one is expected\n\n{LAYOUT}")
+        names = ", ".join(path.name for path in tables) or "none"
+        raise UserError(f"{corpus}: one CSV file is expected at its top ({names} found)\n\n{LAYOUT}")
     return read_spreadsheet(tables[0])
 
 
@@ -138,8 +137,7 @@ def check_rows(corpus: Path, rows: list[PlacedRow], problems: list[str]) -> list
         file = find_recording(corpus / name.replace("\\", "/")) if name else None
         recording = file and file.resolve()
         if recording is None:
-            hint = f"paths are relative to {corpus}"
-            problems.append(f"{where}: no such file: {name or '(empty)'} ({hint})")
+            problems.append(f"{where}: no such file: {name or '(empty)'} (paths are relative to {corpus})")
         elif (other := places.setdefault(recording, where)) != where:
             line = other.rpartition(":")[2]
             problems.append(f"{where}: {name} is already in line {line} (remove one of them)")
@@ -255,8 +253,7 @@ def excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         import openpyxl
     except ImportError:
-        hint = f"{pip_install('openpyxl')}; or save it as CSV UTF-8"
-        raise UserError(f"{path}: reading Excel files needs openpyxl ({hint})") from None
+        raise UserError(f"{path}: Excel files need openpyxl ({pip_install('openpyxl')})") from None
     try:
         workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
     except Exception as error:  # zipfile, XML, openpyxl …
@@ -287,17 +284,13 @@ def usual_names(columns: list[str], place: str) -> list[str]:
             fault = f"two columns {name}" if name else "a column without a name"
             raise UserError(f"{place}: {fault} (give each column a different name)")
     for name, synonyms in SYNONYMS.items():
-        if name in columns:
+        candidates = [column for column in columns if re.sub(r"[\s-]+", "_", column) in synonyms]
+        if name in columns or (name == "speaker" and not candidates):
             continue
-        meant = [column for column in columns if re.sub(r"[\s-]+", "_", column) in synonyms]
-        if len(meant) > 1:
-            hint = f"rename one of them to {name}"
-            raise UserError(f"{place}: which column is the {name}, {' or '.join(meant)}? ({hint})")
-        if meant:
-            columns[columns.index(meant[0])] = name
-        elif name != "speaker":
-            hint = f"call it {', '.join(dict.fromkeys([name, *synonyms]))}"
-            raise UserError(f"{place}: no column {name} (the columns are {', '.join(columns)}; {hint})")
+        if len(candidates) != 1:
+            named = " or ".join(candidates or columns)
+            raise UserError(f"{place}: no column {name} (give this name to {named})")
+        columns[columns.index(candidates[0])] = name
     return columns
 
 
