@@ -186,9 +186,9 @@ def card_data(record: Mapping[str, Any], name: str | None, peft: bool) -> "Model
 
     labels, base_id = adapter_labels(record), hub_id(record.get("base"))
     model_type = (record.get("fingerprint") or {}).get("model_type")
-    tags = [other_method(record) or "ia3", LIBRARY] + ["peft"] * peft + [model_type] * bool(model_type)
+    tags = [other_method(record) or "ia3", LIBRARY, "peft" if peft else "", model_type or ""]
     tags += [f"{label}-adaptation" for label in ADAPTED_TO if labels.get(label)]
-    tags += ["biometric-data"] * is_biometric(record)
+    tags += ["biometric-data"] if is_biometric(record) else []
     language = re.match(r"[a-z]{2,3}\b", labels.get("language", "").lower())  # ISO 639: en of en-GB
     scores = [score for score in record.get("scores") or [] if score.get("wer") is not None]
     results = [result for score in scores if not score.get("search") for result in hub_results(score)]
@@ -197,7 +197,7 @@ def card_data(record: Mapping[str, Any], name: str | None, peft: bool) -> "Model
         base_model_relation="adapter",
         pipeline_tag=task_of(record),
         library_name=LIBRARY,
-        tags=tags,
+        tags=[tag for tag in tags if tag],
         language=[language[0]] if language else None,
         metrics=["wer", "cer"] if results else None,
         model_name=name or card_title(record),
@@ -343,8 +343,8 @@ def usage_section(record: Mapping[str, Any], name: str | None, peft: bool) -> st
     quoted = json.dumps(adapter, ensure_ascii=False)
     known = base == "mini" or hub_id(record.get("base"))
     option, base = ("", base) if known else (" --base BASE", "BASE")
-    lines = ["`ADAPTER` is this folder, or the name that it is registered under.\n"] * (not name)
-    lines += ["`BASE` is the folder of the base.\n"] * (not known)
+    lines = [] if name else ["`ADAPTER` is this folder, or the name that it is registered under.\n"]
+    lines += [] if known else ["`BASE` is the folder of the base.\n"]
     if task_of(record) == TASK:
         lines += [f"```bash\nia3-speech transcribe --adapter {shlex.quote(adapter)}{option} audio.wav\n```\n"]
         if other_method(record):

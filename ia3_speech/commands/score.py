@@ -183,18 +183,17 @@ def format_result(result: Result) -> str:
     speaker ann            2      7  28.57    [0.00, 40.00]   2.33  25.00  35.71
     """
     head = ["", "utterances", "words", "WER %", "CER %", "MER %", "WIL %"]
-    if result.terms:
-        head.append("term errors %")
-    if result.has_baseline:
-        head += ["before %", "change %"]
+    head += ["term errors %"] if result.terms else []
+    head += ["before %", "change %"] if result.has_baseline else []
     rows, ranges = [("all", result.all)], []
     if result.unseen:
         rows.append(("sentences not in training", result.unseen))
     for label, values in result.by_label.items():
         rates = sorted(row.wer for row in values.values() if row.words)
         if 1 < len(values) <= MAX_VALUES:
-            marks = {value: MARK if result.is_marked(label, row) else "" for value, row in values.items()}
-            rows += [(f"{label} {value}{marks[value]}", row) for value, row in values.items()]
+            for value, row in values.items():
+                mark = MARK if result.is_marked(label, row) else ""
+                rows.append((f"{label} {value}{mark}", row))
         elif len(values) > MAX_VALUES and rates:
             middle, low, high = (percent(rate, 2) for rate in (median(rates), rates[0], rates[-1]))
             ranges.append(f"{label}: {len(values)} values, median WER {middle}, from {low} to {high}\n")

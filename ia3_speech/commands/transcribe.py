@@ -45,7 +45,6 @@ from ia3_speech.data.recordings import (
     recordings_from_pipe,
 )
 from ia3_speech.data.utterance import load_checked
-from ia3_speech.decoding.calibrations import uncalibrated
 from ia3_speech.decoding.formats import (
     FORMATS,
     check_output,
@@ -203,6 +202,8 @@ def read_batch(files: Sequence[str], options: OutputOptions) -> Batch:
 
 def print_notes(recognizer: Recognizer, options: OutputOptions, *, has_hotwords: bool) -> None:
     """Print on stderr, at the end of a run, what the user may not expect of its output."""
+    from ia3_speech.decoding.calibrations import uncalibrated  # loads scoring
+
     is_chosen = recognizer.spec.choice
     greedy = options.alternatives and recognizer.search_record.get("search") == "greedy"
     shown = with_times(options) and {"json", "jsonl", "ctm", "csv"} & {*parse_formats(options.format)}

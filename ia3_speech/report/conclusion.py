@@ -272,8 +272,11 @@ def outcome(systems: list[System], entries: dict[str, Json]) -> tuple[list[str],
         gains.append(f"{set_name}: {gained}")
     if start := shown.train.get("init_adapter"):
         gains[0] += f"; it started from {start}"
-    out_of_domain = best.results.get(OUT_OF_DOMAIN) or by_search[GREEDY].results.get(OUT_OF_DOMAIN)
-    cost = out_of_domain_sentence(out_of_domain)
+    compared = (
+        by_search.get(LM, best) if best.search == HOTWORDS else best
+    )  # with the base, not without hot words
+    out_of_domain = compared.results.get(OUT_OF_DOMAIN) or by_search[GREEDY].results.get(OUT_OF_DOMAIN)
+    cost = out_of_domain_sentence(out_of_domain, best.search)
     refused = [name for name, entry in entries.items() if entry["refused"]]
     if refused and newest["speaker"]:
         notes.append(

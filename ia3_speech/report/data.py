@@ -21,7 +21,17 @@ from ia3_speech.data.utterance import Utterance
 from ia3_speech.report import curve_files
 from ia3_speech.scoring.alignment import Pair, align
 from ia3_speech.scoring.error_rates import Json
-from ia3_speech.scoring.record import BASE, GREEDY, OUT_OF_DOMAIN, SEARCHES, Result, load_json, read_result
+from ia3_speech.scoring.record import (
+    BASE,
+    GREEDY,
+    HOTWORDS,
+    LM,
+    OUT_OF_DOMAIN,
+    SEARCHES,
+    Result,
+    load_json,
+    read_result,
+)
 from ia3_speech.scoring.term_errors import TermList, read_term_list
 
 logger = logging.getLogger("ia3_speech.report")
@@ -171,6 +181,9 @@ def find_files(result: Result, folder: Path, beside: list[Result]) -> dict[str, 
         for other in beside
         if other.folder.parent == folder and other.set == OUT_OF_DOMAIN != result.set
     }
+    search = (
+        LM if result.search == HOTWORDS else result.search
+    )  # compared with the base, not without hot words
     curves = sorted(exp.glob("curve*.json"), key=lambda file: file.stem)
     curves = [file for file in curves if result.name in load_json(file).get("systems", [result.name])]
     return {
@@ -178,7 +191,7 @@ def find_files(result: Result, folder: Path, beside: list[Result]) -> dict[str, 
         "training": folder / "metrics.jsonl",
         "curve": next(iter(curves), None),
         "trade_off": exp / "trade_off.json",
-        "out_of_domain": out_of_domain.get(result.search, out_of_domain.get(GREEDY)),
+        "out_of_domain": out_of_domain.get(search, out_of_domain.get(GREEDY)),
         "terms": terms if terms.exists() else exp / terms.name,
     }
 

@@ -121,11 +121,11 @@ def summary_sentences(report: ReportData) -> Iterator[str]:
     """The effect on the test set, on sentences that are not in training, and on out-of-domain speech."""
     result = report.system.result
     base, baseline = (side and side.result for side in (report.start, report.baseline))
-    yield f"On {sentences.size_of(result)} {sentences.gain(result, base, baseline)}."
+    yield f"On {sentences.size_of(result)}: {sentences.gain(result, base, baseline)}."
     if sentence := sentences.unseen_sentence(result):
         yield sentence
     if report.baseline and result.set != OUT_OF_DOMAIN:
-        yield sentences.out_of_domain_sentence(report.out_of_domain)
+        yield sentences.out_of_domain_sentence(report.out_of_domain, result.search)
 
 
 def adapter_title(report: ReportData) -> str:

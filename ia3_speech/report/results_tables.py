@@ -72,9 +72,9 @@ def system_table(systems: Sequence[System], groups: Mapping[str, list[System]], 
     """Rates and changes on a test set, a line for each system, with dev WER and trained parameters."""
     several = any(len(groups[system.name]) > 1 for system in systems)
     searched = any(system.search != GREEDY for system in systems)
-    head = [set_name, "WER %", "change %", *["compared with"] * searched, "CER %", "CER change %"]
+    head = [set_name, "WER %", "change %", *(["compared with"] if searched else []), "CER %", "CER change %"]
     head += ["term errors %", "term errors change %", "dev WER %", "trained"]
-    head += ["WER % of the seeds"] * several
+    head += ["WER % of the seeds"] if several else []
     rows = []
     for system in systems:
         greedy, train = system.search == GREEDY, system.train
@@ -144,7 +144,7 @@ def label_rows(
 ) -> Iterator[tuple[str, list[ErrorRates]]]:
     """The values of a label, with marks, and their rates in each result."""
     for value, rates in results[0].by_label.get(label, {}).items():
-        mark = f" {MARK}" * results[0].is_marked(label, rates)
+        mark = f" {MARK}" if results[0].is_marked(label, rates) else ""
         yield f"{prefix}{value}{mark}", [result.by_label[label][value] for result in results]
 
 

@@ -62,10 +62,12 @@ def report_tables(report: ReportData) -> dict[str, Table]:
 
 def systems_table(report: ReportData) -> Table:
     """Error rates of all systems, and the changes of the WER from the systems that they are compared with."""
-    head = ["system", "WER %", "CER %", *["term errors %"] * bool(report.system.result.terms)]
+    head = ["system", "WER %", "CER %"]
+    head += ["term errors %"] if report.system.result.terms else []
     head += ["substitutions", "deletions", "insertions"]
     systems = [(system.name, system.result) for system in report.all_systems]
-    head += ["change %", "compared with"] * any(result.has_baseline for _, result in systems)
+    if any(result.has_baseline for _, result in systems):
+        head += ["change %", "compared with"]
     rows = [
         (name, result.all, {"compared with": result.baseline_label, "CER %": result.all.rate("cer")})
         for name, result in systems
@@ -78,7 +80,8 @@ def systems_table(report: ReportData) -> Table:
 def tables_by_label(report: ReportData) -> Iterator[Table]:
     """A table for each label that has several values with words, the speakers first."""
     labels = report.system.result.by_label
-    names = [f"{system.name} WER %" for system in report.systems] + ["change %"] * bool(report.baseline)
+    names = [f"{system.name} WER %" for system in report.systems]
+    names += ["change %"] if report.baseline else []
     for label in sorted(labels, key=lambda label: (label != "speaker", label)):
         values = [value for value, row in labels[label].items() if row.wer is not None]
         sides = [system.result.by_label[label] for system in report.systems]
@@ -270,4 +273,4 @@ def instead_text(words: Counter) -> str:
     """`met 3, (nothing) 1, …`: the most frequent first."""
     by_frequency = sorted(words.items(), key=lambda item: (-item[1], item[0]))
     named = [f"{word or '(nothing)'} {count}" for word, count in by_frequency[:MAX_INSTEAD]]
-    return ", ".join(named + ["…"] * (len(words) > MAX_INSTEAD))
+    return ", ".join([*named, "…"] if len(words) > MAX_INSTEAD else named)

@@ -185,12 +185,14 @@ def compared_rows(
 def terms_table(terms: Mapping[str, TermErrorRate], with_baseline: bool) -> Table:
     """Term errors by category; "" is all terms."""
     head = ["terms", "in reference", "missed", "false", "term errors %"]
-    head += ["before %", "change %"] * with_baseline
+    head += ["before %", "change %"] if with_baseline else []
     rows: list[list[Cell]] = []
     for category, row in terms.items():
         rate = Rate(row.term_error_rate, row.term_error_rate_ci)
-        changed = [Rate(row.change and row.change.baseline), change_rate(row.change)] * with_baseline
-        rows.append([category or "all", row.reference, row.missed, row.false, rate, *changed])
+        line: list[Cell] = [category or "all", row.reference, row.missed, row.false, rate]
+        if with_baseline:
+            line += [Rate(row.change and row.change.baseline), change_rate(row.change)]
+        rows.append(line)
     return Table("terms", "Terms [95 % interval]", head, rows)
 
 

@@ -2,7 +2,7 @@
 
 In: results, the baseline of a result among them. Out: sentences, such as
 
-    On 600 utterances of 20 speakers the adapter lowers the word error rate from 70.8 % (base) to 41.5 %
+    On 600 utterances of 20 speakers: the adapter lowers the word error rate from 70.8 % (base) to 41.5 %
     (relative −41.4 [−45.0, −37.1] %).
 
 Sentences end in a full stop. Warnings have none and begin with a small letter, since callers put a heading
@@ -72,13 +72,18 @@ def unseen_sentence(result: Result) -> str:
     return f"{where} {change_in_words(rates, subject_of(result), result.baseline_label)}."
 
 
-def out_of_domain_sentence(result: Result | None, subject: str = "the adapter") -> str:
-    """The effect on out-of-domain speech, and a recommendation if it is worse; None: was not measured."""
+def out_of_domain_sentence(result: Result | None, search: str) -> str:
+    """The effect on out-of-domain speech, and a recommendation if it is worse; None: it was not measured.
+
+    Args:
+        search: of the system on its test set. Out-of-domain speech may be decoded by greedy search alone.
+    """
     if not result:
-        return f"The effect of {subject} on out-of-domain speech was not measured."
+        return "The effect on out-of-domain speech was not measured."
     where, rates = f"On out-of-domain speech ({size_of(result)})", result.all
     if "wer" not in rates.changes:
         return f"{where} the word error rate is {percent(rates.wer)} %."
+    subject = f"{subject_of(result)} alone" if result.search == GREEDY != search else subject_of(result)
     text = change_in_words(rates, subject, result.baseline_label)
     if direction(rates.change()) == "worse":
         text += ": use it only for the speech that it was trained for"

@@ -296,7 +296,11 @@ def test_a_few_minutes_and_another_method_train_too(folder, data, run_command):
     assert names and all(name.startswith("model.encoder.layer") for name in names)
     assert read_record(data / "full/adapter")["config"]["window"] == "short"
     assert (
-        len(load(folder, adapter=data / "full/adapter", method=str(full)).recognizer.logits(WAVES[:1])[0])
+        len(
+            load(
+                folder, adapter=data / "full/adapter", options=LoadOptions(method=str(full))
+            ).recognizer.logits(WAVES[:1])[0]
+        )
         == 101
     )
     people = ["speakers", "--base", folder, "--data", data / "train", "--folds", 2, "--epochs", 1]
