@@ -30,8 +30,9 @@ from typing import Any
 from ia3_speech.common.atomic import write_text
 from ia3_speech.common.cli import command, pip_install
 from ia3_speech.common.errors import UserError
+from ia3_speech.data.audio import AUDIO_SUFFIXES
 from ia3_speech.data.corpora import preparation
-from ia3_speech.data.corpora.preparation import Size, find_recording, is_few, is_recording, recordings_by_stem
+from ia3_speech.data.corpora.preparation import Size, find_recording, is_few, recordings_by_stem
 from ia3_speech.data.kaldi.directory import UtteranceIds
 from ia3_speech.data.kaldi.table_file import raise_if_any, read_utf8, unprintable_character
 from ia3_speech.data.text import normalize
@@ -60,15 +61,7 @@ GENDERS = {
 }
 # The place of a row, `list.csv:17` (in Excel the number of the row); column → text
 PlacedRow = tuple[str, dict[str, str]]
-LAYOUT = """\
-A corpus is a folder of recordings with one table at its top: .csv (comma, semicolon or TAB) or .xlsx:
-
-  file,text,speaker,accent
-  monday/001.wav,take two tablets of metformin,anna,scottish
-  monday/002.wav,"no fever, no cough",anna,scottish
-
-or a folder SPEAKER/wav of recordings beside SPEAKER/transcript of text files of the same names.
-"""
+LAYOUTS = "python -m ia3_speech.data.corpora.csv_folder --help shows the layouts of a corpus"
 
 
 def prepare(corpus: Path, out: Path, size: Size = "full") -> None:
@@ -101,10 +94,9 @@ def prepare(corpus: Path, out: Path, size: Size = "full") -> None:
         utterances.append(Utterance(id, speaker, id, str(recording), text=fields["text"], labels=labels))
         sets[id] = split_of(fields)
         places += f"{id}\t{where}\n"
-    listed = set(recordings)
-    unlisted = [file for file in corpus.rglob("*") if is_recording(file) and file.resolve() not in listed]
-    if unlisted:
-        such_as = min(unlisted).relative_to(corpus)
+    files = {file.resolve(): file for file in corpus.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES}
+    if unlisted := files.keys() - {*recordings}:
+        such_as = files[min(unlisted)].relative_to(corpus)
         print(f"{corpus}: {len(unlisted)} sound files have no text, such as {such_as}; they are left out")
     sets = sets if any(sets.values()) else None
     divided = preparation.divide(utterances, sets, speakers_known=speakers_known)
@@ -125,7 +117,7 @@ def read_rows(corpus: Path) -> tuple[list[PlacedRow], list[str]]:
         return read_text_files(corpus), []
     if len(tables) != 1:
         names = ", ".join(path.name for path in tables) or "none"
-        raise UserError(f"{corpus}: one CSV file is expected at its top ({names} found)\n\n{LAYOUT}")
+        raise UserError(f"{corpus}: one CSV file is expected at its top, not {names} ({LAYOUTS})")
     return read_spreadsheet(tables[0])
 
 
@@ -190,7 +182,7 @@ def read_text_files(corpus: Path) -> list[PlacedRow]:
         such_as, count = alone[0].relative_to(corpus), len(rows) + len(alone)
         print(f"{corpus}: {len(alone)} of {count} texts have no recording, such as {such_as}; left out")
     if not rows:
-        raise UserError(f"{corpus}: no text has a recording of its name beside its folder\n\n{LAYOUT}")
+        raise UserError(f"{corpus}: no text has a recording of its name beside its folder ({LAYOUTS})")
     if not any(row["speaker"] for _, row in rows):  # texts at the top: the speakers are unknown
         for _, row in rows:
             del row["speaker"]

@@ -44,11 +44,7 @@ def recordings_by_stem(folder: Path) -> dict[str, Path]:
     """The audio files of one folder by their names without the suffix."""
     if not folder.is_dir():
         return {}
-    return {path.stem: path for path in sorted(folder.iterdir()) if is_recording(path)}
-
-
-def is_recording(path: Path) -> bool:
-    return path.suffix.lower() in AUDIO_SUFFIXES
+    return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in AUDIO_SUFFIXES}
 
 
 def divide(
