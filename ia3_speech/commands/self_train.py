@@ -46,7 +46,8 @@ def main(options: SelfTrainingOptions, search_options: SearchOptions) -> None:
     summary = training.run()
     if summary["selected_round"]:
         utterances, _ = read_recordings(options.data, options.allow_pipes)
-        add_gate_of_training(options.out, options.base, utterances, allow_pipes=options.allow_pipes)
+        base = load_base(options.base)
+        add_gate_of_training(options.out, base, utterances, allow_pipes=options.allow_pipes)
     inputs.record(options.out)
     print("\n".join(report(f"{options.out}/adapter", summary)))
 

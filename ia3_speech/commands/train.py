@@ -13,7 +13,7 @@ with the same adapter, on a CPU bit for bit. Several GPUs: `accelerate launch -m
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ia3_speech.adapters.record import GATE
 from ia3_speech.adapters.spec import AdapterSpec, term_at
@@ -21,7 +21,11 @@ from ia3_speech.common.errors import TrainingError
 from ia3_speech.common.formatting import plural
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import overlap_of_train_and_dev
+from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.training.config import TrainingOptions, check_options, replay_folder, training_inputs
+
+if TYPE_CHECKING:
+    from ia3_speech.model.base import Base
 
 logger = logging.getLogger(__name__)
 
@@ -70,12 +74,16 @@ def main(options: TrainingOptions, check: bool = False, tests: list[Path] | None
     if options.dev:
         for sentence in overlap_of_train_and_dev(**sets):
             logger.warning("Warning: %s.", sentence)
+    from ia3_speech.training.run import load_for_training, restore_base
+
+    base = load_for_training(options)
+    if options.dev:
         from accelerate import PartialState
 
         from ia3_speech.training.run import train
 
         try:
-            summary = train(options)
+            summary = train(options, base)
         except OSError as error:
             raise TrainingError(
                 f"{error} (run it again: it resumes from its last checkpoint, if there is one)"
@@ -85,27 +93,29 @@ def main(options: TrainingOptions, check: bool = False, tests: list[Path] | None
     else:
         from ia3_speech.training.few_minutes import train_on_few
 
-        summary = train_on_few(options)
+        summary = train_on_few(options, base)
+    guard = None
     if options.method == "ia3":  # `auto` attaches no other method
         from ia3_speech.routing.gate import add_gate_of_training
 
+        restore_base(base)
         utterances = sets["train"].utterances
-        add_gate_of_training(options.out, options.base, utterances, allow_pipes=options.allow_pipes)
-    guard = add_guard_of_training(options, sets["dev"]) if options.method == "ia3" and options.dev else None
+        add_gate_of_training(options.out, base, utterances, allow_pipes=options.allow_pipes)
+        guard = add_guard_of_training(options, base, sets["dev"]) if options.dev else None
     inputs.record(options.out)
     print(*report(options, summary), *filter(None, [guard]), sep="\n")
 
 
-def add_guard_of_training(options: TrainingOptions, dev: DataDirectory) -> str | None:
+def add_guard_of_training(options: TrainingOptions, base: "Base", dev: DataDirectory) -> str | None:
     """Fit the guard of OUT/adapter to dev and the package's general speech; returns its errors in words.
     None if the adapter has no gate."""
     adapter = options.out / "adapter"
     if not (adapter / GATE).is_file():
         return None
     from ia3_speech.routing.guard import add_guard
-    from ia3_speech.session import load
+    from ia3_speech.session import Session
 
-    session = load(options.base, device=options.device, search="greedy").session
+    session = Session(base, SearchOptions("greedy"))
     term = term_at(options.out.name, adapter)
     recognizers = [session.recognizer(AdapterSpec(terms)) for terms in ((), (term,))]
     logger.info("fitting the guard, which recognises dev and general speech with and without the adapter")

@@ -157,13 +157,13 @@ def chosen_waves(
     return (wave for _, wave in load_utterances(chosen, on_error="skip", **options))
 
 
-def add_gate_of_training(out: Path, base: str, utterances: Sequence[Utterance], *, allow_pipes: bool) -> None:
+def add_gate_of_training(
+    out: Path, base: "Base", utterances: Sequence[Utterance], *, allow_pipes: bool
+) -> None:
     """`add_gate` to OUT/adapter, which training wrote; warns if the speech is too little for a gate."""
-    from ia3_speech.model.base import load_base
-
     adapter = out / "adapter"
     try:
-        add_gate(adapter, load_base(base), utterances, allow_pipes=allow_pipes)
+        add_gate(adapter, base, utterances, allow_pipes=allow_pipes)
     except UserError as error:
         logger.warning("%s: has no gate, so `adapter=auto` can't choose it: %s", adapter, error)
 

@@ -28,14 +28,14 @@ from ia3_speech.common.formatting import percent, plural, with_interval
 from ia3_speech.data.corpora.preparation import text_places
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.model.base import Base, load_base
+from ia3_speech.model.base import Base
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio
 from ia3_speech.training.config import TrainingOptions, to_yaml
 from ia3_speech.training.cross_validation import Adaptation, FoldResult, divide_into_folds, epochs_of
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.multi_adapter import START, Measure, load_vectors
 from ia3_speech.training.replay import read_replay
-from ia3_speech.training.run import choose_device, run_lock, run_record
+from ia3_speech.training.run import load_for_training, run_lock, run_record
 from ia3_speech.training.starts import (
     adapt_from_each,
     measures_of_starts,
@@ -50,8 +50,8 @@ MIN_UTTERANCES = 5
 STANDS_OUT = 2.0  # robust deviations of a loss above the speaker's median
 
 
-def train_on_few(options: TrainingOptions) -> dict[str, Any]:
-    """Train an adapter of a few minutes of speech.
+def train_on_few(options: TrainingOptions, base: Base | None = None) -> dict[str, Any]:
+    """Train an adapter of a few minutes of speech. `base` as for `train`.
 
     Returns:
         The contents of train.json: `run_record`; seconds, speakers; the results of cross-validation:
@@ -65,7 +65,7 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
             to `options.out`.
     """
     with run_lock(options.out, ("adapter", "config.yaml", "train.json")):
-        base, started = load_base(options.base, device=choose_device(options)), time.monotonic()
+        base, started = base or load_for_training(options), time.monotonic()
         replay = read_replay(base, options)
         prepare(base, options, None)
         examples = read_examples(options.train, base, options, [*{1.0, *options.speeds}])

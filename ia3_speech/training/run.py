@@ -17,7 +17,7 @@ from ia3_speech.adapters.methods import add_user_method, insert, save_method
 from ia3_speech.common import atomic
 from ia3_speech.common.errors import TrainingError
 from ia3_speech.model.architectures import IA3Config
-from ia3_speech.model.attach import attach, trainable
+from ia3_speech.model.attach import attach, detach, trainable
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.ia3 import attachment, parameter_table
 from ia3_speech.model.precision import choose_precision
@@ -60,8 +60,8 @@ def run_lock(out: Path, files: Sequence[str] = (), part: str | None = None) -> I
             Path(lock.lock_file).unlink()
 
 
-def train(options: TrainingOptions) -> dict[str, Any]:
-    """Run (or resume) one training.
+def train(options: TrainingOptions, base: Base | None = None) -> dict[str, Any]:
+    """Run (or resume) one training. `base`: loaded by the options' name; None: it is loaded here.
 
     Returns:
         The contents of train.json: `run_record`; seconds, dev_wer (a fraction) and selected_epoch (0: the
@@ -75,7 +75,7 @@ def train(options: TrainingOptions) -> dict[str, Any]:
     """
     check_options(options)
     with run_lock(options.out, ("adapter", "config.yaml", "train.json", "metrics.jsonl", CHECKPOINT)):
-        base = load_base(options.base, dtype=options.dtype, device=choose_device(options))
+        base = base or load_for_training(options)
         replay = read_replay(base, options)
         prepare_base(base, options)
         options = replace(options, precision=base.precision)
@@ -156,6 +156,17 @@ def prepare_base(base: Base, options: SharedOptions) -> None:
     else:
         train_head = getattr(options, "train_head", False)
         attach(base.model, IA3Config(tuple(options.placements), options.layers, train_head, **settings))
+
+
+def load_for_training(options: TrainingOptions) -> Base:
+    """The base of the options, on their device."""
+    return load_base(options.base, dtype=options.dtype, device=choose_device(options))
+
+
+def restore_base(base: Base) -> None:
+    """Undo `prepare_base` for recognition: take the vectors out, and compute in the base's own type."""
+    detach(base.model).eval()
+    base.precision, base.precision_reason = "no", "as loaded"
 
 
 def check_head(base: Base, options: TrainingOptions) -> None:

@@ -302,7 +302,7 @@ def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[s
     earlier = adapter or (Path(options.init_adapter) if options.init_adapter else None)
     cache = prepare(base, options, earlier and str(earlier))
     before = sum(measure.errors for measure in measure_all(cache, examples, options.normalize))
-    summary = train_on_few(options)
+    summary = train_on_few(options, base)
     if start := summary.get("init_adapter"):
         summary["init_adapter"] = Path(start).name
     files = (options.out / "folds").glob("*/task.json")
