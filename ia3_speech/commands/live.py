@@ -222,8 +222,10 @@ class LiveOutput:
         for event in events:
             line = event.text.removesuffix("\n") if self.format in TEXT else self.record(event)
             if self.in_place:
-                partial_line = fitting(line.replace("\n", "⏎"), shutil.get_terminal_size().columns)
-                self.stream.write(CLEAR_LINE + (line if event.final else partial_line))
+                if not event.final:  # its end, in one line of the terminal, which wraps at the last column
+                    line, width = line.replace("\n", "⏎"), shutil.get_terminal_size().columns - 2
+                    line = line if len(line) <= width else f"…{line[-width:]}"
+                self.stream.write(CLEAR_LINE + line)
             if event.text and (event.final or not self.in_place):
                 self.stream.write("\n" if self.in_place else f"{line}\n")
             self.stream.flush()
@@ -240,9 +242,3 @@ class LiveOutput:
         if self.in_place:
             self.stream.write(CLEAR_LINE)
             self.stream.flush()
-
-
-def fitting(text: str, width: int) -> str:
-    """The end of `text` that fits into a line of the terminal, with an ellipsis where it was cut."""
-    width -= 2  # the ellipsis, and no wrapping at the last column
-    return text if len(text) <= width else f"…{text[len(text) - width :]}"

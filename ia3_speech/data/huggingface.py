@@ -106,7 +106,7 @@ def convert_dataset(
     bad: list[BadAudio] = []
     with atomic.replacing(out) as new:
         new.mkdir()
-        utterances = list(extract(rows, columns, label_columns, Path(name), new, out.absolute(), bad))
+        utterances = [*extract(rows, columns, label_columns, Path(name), new, out.absolute(), bad)]
         if on_error == "fail":
             raise_if_unusable(bad, "no transcript or unusable audio", "Leave them out with `on_error=skip`.")
         if bad:
@@ -182,9 +182,8 @@ def load_rows(name: str, split: str | None, config: str | None) -> Any:
             else:
                 splits = datasets.load_dataset(name, config)
     except Exception as error:  # network, hub, script, arrow …
-        reason = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
-        hint = "is it a folder here, or an id on the hub? `config_name` chooses a configuration"
-        raise DataError(f"{name}: cannot be loaded as a dataset: {reason[:300]} ({hint})") from error
+        reason = collapse_whitespace(str(error.__cause__ or error)) or type(error).__name__
+        raise DataError(f"{name}: cannot be loaded as a dataset: {reason[:300]}") from error
     if not isinstance(splits, dict):
         splits = {str(splits.split): splits}
     if split is None and len(splits) > 1:
@@ -234,25 +233,20 @@ def choose_columns(
     chosen: dict[str, str | None] = {}
     for role, usual in USUAL_COLUMNS.items():
         wanted = roles[role]
-        if wanted not in (None, "none", *features):
-            raise DataError(f"{name}: no column {wanted} ({available})")
         candidates = (wanted,) if wanted else decodable + usual if role == "audio" else usual
         chosen[role] = next((column for column in candidates if column in features), None)
-        if chosen[role] is None and (role == "audio" or (role == "text" and wanted != "none")):
-            none = ", or pass `text_column=none`" if role == "text" else ""
-            raise DataError(
-                f"{name}: which column is the {role}? {available} (name it with `{role}_column`{none})"
-            )
+        is_needed = role == "audio" or (wanted != "none" and (wanted or role == "text"))
+        if is_needed and chosen[role] is None:
+            none = ", or `none`" if role == "text" else ""
+            raise DataError(f"{name}: no column {wanted or role} ({available}; give `{role}_column`{none})")
     if labels is None:
         scalar = (datasets.Value, datasets.ClassLabel)
         usual = [c for c in LABEL_COLUMNS if isinstance(features.get(c), scalar)]
         return chosen, [column for column in usual if column not in chosen.values()]
     label_columns = [column.strip() for column in labels.split(",") if column.strip() not in ("", "none")]
     for column in label_columns:
-        if column not in features:
-            raise DataError(f"{name}: no column {column} ({available})")
-        if label_of_table(f"utt2{label_name(column)}") is None:
-            raise DataError(f"{name}: {column} cannot be a label: utt2{column} is another table (rename it)")
+        if column not in features or label_of_table(f"utt2{label_name(column)}") is None:
+            raise DataError(f"{name}: {column} is no column, or cannot be a label ({available})")
     return chosen, label_columns
 
 

@@ -52,10 +52,8 @@ class Grammar:
         grammar = self
         for name in names:
             if name not in (*PARTS, *self.commands, *self.between_pauses):
-                raise UserError(
-                    f"`dictation_off`: {name!r} is neither a part nor a command (parts: {', '.join(PARTS)}; "
-                    f"a command is named by its words, such as full stop)"
-                )
+                hint = f"parts: {', '.join(PARTS)}; a command is named by its words, such as full stop"
+                raise UserError(f"`dictation_off`: {name!r} is neither a part nor a command ({hint})")
             rest = {
                 table: {phrase: mark for phrase, mark in getattr(grammar, table).items() if phrase != name}
                 for table in PARTS["commands"]
@@ -87,12 +85,6 @@ def read_grammar(path: Path = PACKAGED_GRAMMAR) -> Grammar:
     def phrase(node: yaml.Node) -> str:
         return name(node).lower()
 
-    def rule(spoken: yaml.Node, written: yaml.Node) -> str:
-        slots = spoken.value.count("{")
-        if not slots == phrase(spoken).split().count(NUMBER) == text(written).count(NUMBER):
-            fail(spoken, f"{spoken.value!r} and {written.value!r} need {NUMBER}, as a word, equally often")
-        return written.value
-
     def words(node: yaml.Node, read: Callable[[yaml.Node], str] = phrase) -> tuple[str, ...]:
         if not isinstance(node, yaml.SequenceNode):
             fail(node, "a list of words is expected here, such as [milligram, milligrams]")
@@ -113,6 +105,9 @@ def read_grammar(path: Path = PACKAGED_GRAMMAR) -> Grammar:
         elif section == "units":
             sections[section] = {text(symbol): words(forms) for symbol, forms in node.value}
         else:
-            write = rule if section == "rules" else lambda _, written: text(written)
-            sections[section] = {phrase(spoken): write(spoken, written) for spoken, written in node.value}
+            sections[section] = {phrase(spoken): text(written) for spoken, written in node.value}
+            for spoken, written in node.value if section == "rules" else ():
+                slots = spoken.value.count("{")
+                if not slots == phrase(spoken).split().count(NUMBER) == text(written).count(NUMBER):
+                    fail(spoken, f"{spoken.value!r} and its text need {NUMBER}, as a word, equally often")
     return Grammar(**sections)

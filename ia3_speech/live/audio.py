@@ -140,20 +140,17 @@ class Microphone:
         try:
             import sounddevice
         except (ImportError, OSError):  # on Linux PortAudio is a library of the system
-            raise AudioError(
-                f"`mic` needs two packages (in the clone: {pip_install('.[mic]')}; and PortAudio: Debian, "
-                "Ubuntu: apt install libportaudio2; Fedora: dnf install portaudio)"
-            ) from None
+            packages = f"in the clone: {pip_install('.[mic]')}; and PortAudio: apt install libportaudio2"
+            raise AudioError(f"`mic` needs two packages ({packages})") from None
         self.sounddevice = sounddevice
         try:
             choice = int(device) if device and device.isdecimal() else device
             info = sounddevice.query_devices(choice, "input")
         except (ValueError, sounddevice.PortAudioError) as error:
             inputs = [d for d in sounddevice.query_devices() if d["max_input_channels"] > 0]
-            listed = "; ".join(f"{d['index']} {d['name']}" for d in inputs)
-            hint = f"input devices: {listed or 'none; is one connected, and may programs use it?'}"
+            listed = "; ".join(f"{d['index']} {d['name']}" for d in inputs) or "none"
             name = "`mic`" if device is None else f"`mic_device={device}`"
-            raise AudioError(f"{name}: {error} ({hint})") from None
+            raise AudioError(f"{name}: {error} (input devices: {listed})") from None
         self.device, self.name, self.rate = info["index"], info["name"], info["default_samplerate"]
 
     def start(self, put: Callable[[np.ndarray], Any], finish: Callable[[], Any]) -> None:

@@ -44,8 +44,7 @@ def write_arpa(model: NgramModel, path: Path | str, *, digits: int = 4) -> None:
 
 def format_log(value: float, digits: int) -> str:
     """A logarithm in few characters: −0.5000 → -0.5, −0 → 0."""
-    if not math.isfinite(value):
-        return f"{NEVER:g}"
+    value = value if math.isfinite(value) else NEVER
     return f"{round(value, digits) + 0.0:.{digits}f}".rstrip("0").rstrip(".")
 
 

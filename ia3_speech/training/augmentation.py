@@ -73,9 +73,7 @@ def read_waves(option: str, folder: Path, digest: str = "") -> list[torch.Tensor
     """The audio files of a folder, (samples,) at 16 kHz, sorted by name; `digest` identifies its contents."""
     recordings, bad = find_recordings([str(folder)])
     if bad or not folder.is_dir():
-        raise TrainingError(
-            "\n".join(f"`{option}`: {line}" for line in bad or [f"{folder}: is not a folder"])
-        )
+        raise TrainingError(f"`{option}`: {'; '.join(bad) or f'{folder}: is not a folder'}")
     waves = []
     for recording in recordings:
         wave = torch.from_numpy(load_audio(recording.audio))

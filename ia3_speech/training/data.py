@@ -83,9 +83,8 @@ class Targets:
         if self.normalize != "none" and needs_words(self.base.vocabulary.letters):
             data = replace(data, utterances=numbers_in_words(data.utterances, f"{data.path}/text"))
         if check and not self.drop_unknown and (unknown := self.unknown_characters(data)):
-            flags = "`drop_chars`; of a recipe: --train-opts --drop-chars, of speaker_adaptation: --text-opts"
-            hint = writing_hint([*unknown], f"leave them out of the targets with {flags}")
-            raise TrainingError(f"{path}/text: the base can't write {shorten([*unknown.values()])} ({hint})")
+            named, hint = shorten([*unknown.values()]), writing_hint(unknown)
+            raise TrainingError(f"{path}/text: the base can't write {named} ({hint})")
         return data
 
 
@@ -132,7 +131,7 @@ def read_examples(
         example = Example(utterance, ids, len(wave) / SAMPLE_RATE, fitting, audio)
         (trainable if fitting else untrainable).append(example)
         if not fitting:
-            faults.append(f"{path}/text: {targets.fault(utterance, len(wave), min(speeds))}")
+            faults.append(targets.fault(utterance, len(wave), min(speeds)))
     report_left_out(path, bad, faults, options.on_error)
     if not trainable:
         raise TrainingError(f"{path}: no usable utterance is left")
@@ -143,8 +142,9 @@ def read_examples(
 def report_left_out(path: Path, bad: list[BadAudio], faults: list[str], on_error: str = "skip") -> None:
     """Log bad audio and faults of texts. With `on_error` fail, faults of texts raise TrainingError."""
     if faults and on_error == "fail":
-        head = f"{plural(len(faults), 'utterance')} can't be trained on:"
-        raise TrainingError("\n".join([head, *faults[:MAX_LISTED], "Correct them, or pass `on_error=skip`."]))
+        listed = shorten(faults, "\n", MAX_LISTED)
+        head = f"{path}: {plural(len(faults), 'utterance')} can't be trained on:"
+        raise TrainingError(f"{head}\n{listed}\nCorrect them, or pass `on_error=skip`.")
     for line in [*map(str, bad), *faults]:
         logger.warning("%s", line)
     if count := len(faults) + sum(fault.left_out for fault in bad):
@@ -159,17 +159,15 @@ def warn_of_long_input(path: Path, base: Base, lengths: Sequence[tuple[str, floa
     if longer:
         logger.warning(
             "%s: %d of %d utterances are longer than %.1f s, beyond which %s drops words: %s (cut them at "
-            "pauses: ia3-speech datadir segment %s OUT --base %s)",
-            *(path, len(longer), len(lengths), limit, base.name, shorten(longer), path, base.name),
+            "pauses: ia3-speech datadir segment)",
+            *(path, len(longer), len(lengths), limit, base.name, shorten(longer)),
         )
 
 
 def data_digest(examples: Sequence[Example]) -> str:
     """SHA-256 of examples: ids, token ids, lengths, audio files and segments."""
-    rows = [
-        (e.utterance.id, e.ids, round(e.seconds, 4), e.audio, e.utterance.start, e.utterance.end)
-        for e in examples
-    ]
+    pairs = ((e, e.utterance) for e in examples)
+    rows = [(u.id, e.ids, round(e.seconds, 4), e.audio, u.start, u.end) for e, u in pairs]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
@@ -203,14 +201,8 @@ def check_data(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> None
                 faults += filter(None, [targets.fault(utterance, samples, slowest)])
             except AudioError as error:
                 faults.append(f"{utterance.id}: {error}")
-        if faults and options.on_error == "fail":
-            raise TrainingError(
-                f"{path}: {plural(len(faults), 'utterance')} can't be trained on: {shorten(faults, '; ')} "
-                f"(correct them, or leave them out with `on_error=skip`; of a recipe: --train-opts "
-                f"'--on-error skip', of speaker_adaptation: --text-opts)"
-            )
-        without = f", without {shorten(faults, '; ')}" if faults else ""
-        print(f"{path}: {plural(len(data) - len(faults), 'utterance')} can be trained on{without}")
+        report_left_out(path, [], faults, options.on_error)
+        print(f"{path}: {plural(len(data) - len(faults), 'utterance')} can be trained on")
         warn_of_long_input(path, base, lengths)
     for path in test_sets:
         data = targets.read(path, options.allow_pipes, check=False)
@@ -218,7 +210,5 @@ def check_data(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> None
             named = shorten([*unknown.values()])
             print(f"{path}/text: the base can't write {named}; words with them will count as errors")
         if empty := [u.id for u in data if not normalize(u.text or "", options.normalize).strip()]:
-            print(
-                f"{path}/text: no word is left of {plural(len(empty), 'text')}, {shorten(empty)}; each "
-                f"recognised word will count as an error"
-            )
+            texts = f"{plural(len(empty), 'text')}, {shorten(empty)}"
+            print(f"{path}/text: no word is left of {texts}; each recognised word will count as an error")

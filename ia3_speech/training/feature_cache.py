@@ -135,8 +135,7 @@ class FeatureCache:
                 elif file:
                     with replacing(file) as new:
                         save_file({"features": features.cpu()}, new)
-                if key in self.stored or not file:
-                    return features
+                return features
             self.files[key] = file
         return load_file(self.files[key])["features"].to(self.base.device)
 

@@ -87,11 +87,8 @@ def segment_data_directory(
         listed = f" (listed in {file})"
         logger.warning("%s/text: does not align:\n%s%s", source, shorten(dropped, "\n", MAX_LISTED), listed)
     write_data_directory(target, utterances if parts else data, speaker_labels=data.speaker_labels)
-    return len(parts), (
-        f"{summarize(utterances)}; {plural(len(parts), 'long recording')} became "
-        f"{plural(sum(map(len, parts.values())), 'segment')}, {len(dropped)} more do not align and were left "
-        f"out{listed}"
-    )
+    became = f"{plural(len(parts), 'long recording')} became {sum(map(len, parts.values()))} segments"
+    return len(parts), f"{summarize(utterances)}; {became}, {len(dropped)} more do not align{listed}"
 
 
 def known_seconds(utterance: Utterance) -> float:

@@ -211,11 +211,8 @@ class Trainer:
             share = share + options.replay_weight * loss.detach()
         value = float(self.accelerator.reduce(share, "mean"))
         if not np.isfinite(value):
-            names = ", ".join(e.utterance.id for e in examples[:10])
-            raise TrainingError(
-                f"step {state.step}: the loss is {value} on {names} "
-                f"(train into another `out` with a lower `learning_rate`)"
-            )
+            names, hint = ", ".join(e.utterance.id for e in examples[:10]), "try a lower `learning_rate`"
+            raise TrainingError(f"step {state.step}: the loss is {value} on {names} ({hint})")
         for p in self.parameters.values() if world > 1 else ():  # some hundred kilobytes: no need of DDP
             p.grad = self.accelerator.reduce(torch.zeros_like(p) if p.grad is None else p.grad, "mean")
         nn.utils.clip_grad_norm_(list(self.parameters.values()), options.clip)
@@ -325,8 +322,7 @@ class Trainer:
         try:
             last = torch.load(file, map_location="cpu", weights_only=True)
         except (RuntimeError, TypeError, EOFError, OSError, ValueError, LookupError, UnpicklingError) as e:
-            hint = "delete it to start the run again"
-            raise TrainingError(f"cannot resume from {file}: {e} ({hint})") from e
+            raise TrainingError(f"cannot resume from {file}: {e} (delete it to start again)") from e
         then, now = last["run"], self.identity
         if differing := sorted(name for name in {*now, *then} if now.get(name) != then.get(name)):
             changes = [f"{name} was {then.get(name)!r}, is {now.get(name)!r}" for name in differing]

@@ -29,7 +29,7 @@ def options(folder, base, **more) -> TrainingOptions:
 def test_characters_that_the_base_lacks_are_counted(letters, base_folder, capsys):
     text = letters / "train/text"
     text.write_text(text.read_text().replace("a text", "naïve & naïve", 1))
-    with pytest.raises(UserError, match=r"'ï' × 2 \(as in train00-000\), '&' × 1 .*--drop"):
+    with pytest.raises(UserError, match=r"'ï' × 2 \(as in train00-000\), '&' × 1 .*drop_chars"):
         check_data(options(letters, base_folder))
     check_data(options(letters, base_folder, drop_chars=True))
     assert "train: 6 utterances can be trained on\n" in capsys.readouterr().out
@@ -43,9 +43,9 @@ def test_unusable_utterances_are_named_at_once_or_left_out(letters, base_folder,
     (letters / "train00-004.wav").write_bytes(b"no audio")
     ends = {line.split()[0]: 9.5 if line.startswith("train01-001") else 0.5 for line in lines}
     (letters / "train/segments").write_text("".join(f"{id} {id} 0 {end}\n" for id, end in ends.items()))
-    with pytest.raises(UserError, match=r"train: 4 utterances can't be trained on: ") as caught:
+    with pytest.raises(UserError, match=r"train: 4 utterances can't be trained on:") as caught:
         check_data(options(letters, base_folder))
     for id in ("train00-000", "train00-002", "train00-004", "train01-001"):
         assert f"{id}: " in str(caught.value)
     check_data(options(letters, base_folder, on_error="skip"), [letters / "train"])
-    assert f"{letters}/train: 2 utterances can be trained on, without" in capsys.readouterr().out
+    assert f"{letters}/train: 2 utterances can be trained on\n" in capsys.readouterr().out

@@ -30,8 +30,9 @@ from typing import Any
 from ia3_speech.common.atomic import write_text
 from ia3_speech.common.cli import command, pip_install
 from ia3_speech.common.errors import UserError
+from ia3_speech.data.audio import AUDIO_SUFFIXES
 from ia3_speech.data.corpora import preparation
-from ia3_speech.data.corpora.preparation import Size, find_recording, is_few, is_recording, recordings_by_stem
+from ia3_speech.data.corpora.preparation import Size, find_recording, is_few, recordings_by_stem
 from ia3_speech.data.kaldi.directory import UtteranceIds
 from ia3_speech.data.kaldi.table_file import raise_if_any, read_utf8, unprintable_character
 from ia3_speech.data.text import normalize
@@ -60,15 +61,7 @@ GENDERS = {
 }
 # The place of a row, `list.csv:17` (in Excel the number of the row); column → text
 PlacedRow = tuple[str, dict[str, str]]
-LAYOUT = """\
-A corpus is a folder of recordings with one table at its top: .csv (comma, semicolon or TAB) or .xlsx:
-
-  file,text,speaker,accent
-  monday/001.wav,take two tablets of metformin,anna,scottish
-  monday/002.wav,"no fever, no cough",anna,scottish
-
-or a folder SPEAKER/wav of recordings beside SPEAKER/transcript of text files of the same names.
-"""
+LAYOUTS = "python -m ia3_speech.data.corpora.csv_folder --help shows the layouts of a corpus"
 
 
 def prepare(corpus: Path, out: Path, size: Size = "full") -> None:
@@ -82,15 +75,15 @@ def prepare(corpus: Path, out: Path, size: Size = "full") -> None:
     rows, problems = read_rows(corpus)
     recordings = check_rows(corpus, rows, problems)
     columns = rows[0][1]
-    speakers_known, speaker_of_all = "speaker" in columns, ""
+    speakers_known, default_speaker = "speaker" in columns, ""
     if not speakers_known:
-        counted_as = "each recording counts as a speaker"
         if is_few(Utterance("", "", "", str(recording)) for recording in recordings):
-            speaker_of_all = counted_as = "one speaker"
+            default_speaker = "one speaker"
+        counted_as = default_speaker or "each recording counts as a speaker"
         print(f"{corpus}: no column speaker (the columns are {', '.join(columns)}): {counted_as}")
     ids, utterances, sets, places = UtteranceIds(len(rows)), [], {}, ""
     for number, ((where, fields), recording) in enumerate(zip(rows, recordings, strict=True)):
-        speaker, id = ids.assign(fields.get("speaker", speaker_of_all), fields["file"], number)
+        speaker, id = ids.assign(fields.get("speaker", default_speaker), fields["file"], number)
         labels = {
             label_name(column): value
             for column, value in fields.items()
@@ -101,10 +94,9 @@ def prepare(corpus: Path, out: Path, size: Size = "full") -> None:
         utterances.append(Utterance(id, speaker, id, str(recording), text=fields["text"], labels=labels))
         sets[id] = split_of(fields)
         places += f"{id}\t{where}\n"
-    listed = set(recordings)
-    unlisted = [file for file in corpus.rglob("*") if is_recording(file) and file.resolve() not in listed]
-    if unlisted:
-        such_as = min(unlisted).relative_to(corpus)
+    files = {file.resolve(): file for file in corpus.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES}
+    if unlisted := files.keys() - {*recordings}:
+        such_as = files[min(unlisted)].relative_to(corpus)
         print(f"{corpus}: {len(unlisted)} sound files have no text, such as {such_as}; they are left out")
     sets = sets if any(sets.values()) else None
     divided = preparation.divide(utterances, sets, speakers_known=speakers_known)
@@ -124,9 +116,8 @@ def read_rows(corpus: Path) -> tuple[list[PlacedRow], list[str]]:
     if not tables and text_files(corpus):
         return read_text_files(corpus), []
     if len(tables) != 1:
-        names = ", ".join(path.name for path in tables)
-        number = f"{len(tables)} CSV files ({names})" if tables else "no CSV file"
-        raise UserError(f"{corpus}: holds {number} at its top, and one is expected\n\n{LAYOUT}")
+        names = ", ".join(path.name for path in tables) or "none"
+        raise UserError(f"{corpus}: one CSV file is expected at its top, not {names} ({LAYOUTS})")
     return read_spreadsheet(tables[0])
 
 
@@ -138,8 +129,7 @@ def check_rows(corpus: Path, rows: list[PlacedRow], problems: list[str]) -> list
         file = find_recording(corpus / name.replace("\\", "/")) if name else None
         recording = file and file.resolve()
         if recording is None:
-            hint = f"paths are relative to {corpus}"
-            problems.append(f"{where}: no such file: {name or '(empty)'} ({hint})")
+            problems.append(f"{where}: no such file: {name or '(empty)'} (paths are relative to {corpus})")
         elif (other := places.setdefault(recording, where)) != where:
             line = other.rpartition(":")[2]
             problems.append(f"{where}: {name} is already in line {line} (remove one of them)")
@@ -192,7 +182,7 @@ def read_text_files(corpus: Path) -> list[PlacedRow]:
         such_as, count = alone[0].relative_to(corpus), len(rows) + len(alone)
         print(f"{corpus}: {len(alone)} of {count} texts have no recording, such as {such_as}; left out")
     if not rows:
-        raise UserError(f"{corpus}: no text has a recording of its name beside its folder\n\n{LAYOUT}")
+        raise UserError(f"{corpus}: no text has a recording of its name beside its folder ({LAYOUTS})")
     if not any(row["speaker"] for _, row in rows):  # texts at the top: the speakers are unknown
         for _, row in rows:
             del row["speaker"]
@@ -255,8 +245,7 @@ def excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         import openpyxl
     except ImportError:
-        hint = f"{pip_install('openpyxl')}; or save it as CSV UTF-8"
-        raise UserError(f"{path}: reading Excel files needs openpyxl ({hint})") from None
+        raise UserError(f"{path}: Excel files need openpyxl ({pip_install('openpyxl')})") from None
     try:
         workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
     except Exception as error:  # zipfile, XML, openpyxl …
@@ -287,17 +276,13 @@ def usual_names(columns: list[str], place: str) -> list[str]:
             fault = f"two columns {name}" if name else "a column without a name"
             raise UserError(f"{place}: {fault} (give each column a different name)")
     for name, synonyms in SYNONYMS.items():
-        if name in columns:
+        candidates = [column for column in columns if re.sub(r"[\s-]+", "_", column) in synonyms]
+        if name in columns or (name == "speaker" and not candidates):
             continue
-        meant = [column for column in columns if re.sub(r"[\s-]+", "_", column) in synonyms]
-        if len(meant) > 1:
-            hint = f"rename one of them to {name}"
-            raise UserError(f"{place}: which column is the {name}, {' or '.join(meant)}? ({hint})")
-        if meant:
-            columns[columns.index(meant[0])] = name
-        elif name != "speaker":
-            hint = f"call it {', '.join(dict.fromkeys([name, *synonyms]))}"
-            raise UserError(f"{place}: no column {name} (the columns are {', '.join(columns)}; {hint})")
+        if len(candidates) != 1:
+            named = " or ".join(candidates or columns)
+            raise UserError(f"{place}: no column {name} (give this name to {named})")
+        columns[columns.index(candidates[0])] = name
     return columns
 
 

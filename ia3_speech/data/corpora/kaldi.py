@@ -36,10 +36,8 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
         if (corpus / name / "wav.scp").is_file():
             sets[name] = read_data_directory(corpus / name, allow_pipes=allow_pipes)
         elif name != "dev":
-            raise UserError(
-                f"{corpus / name}: no Kaldi directory (a corpus is a folder with train/ and test/, each with "
-                f"wav.scp, text, utt2spk and spk2utt, and perhaps dev/; or one such directory, to be divided)"
-            )
+            hint = "a corpus is a folder with train/ and test/, and perhaps dev/; or one data directory"
+            raise UserError(f"{corpus / name}: no Kaldi directory ({hint})")
         elif not is_few(train := sets["train"]):
             by = "speaker" if len(train.speakers) > 1 else "text"
             if all("consultation" in utterance.labels for utterance in train):

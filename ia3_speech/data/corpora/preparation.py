@@ -44,11 +44,7 @@ def recordings_by_stem(folder: Path) -> dict[str, Path]:
     """The audio files of one folder by their names without the suffix."""
     if not folder.is_dir():
         return {}
-    return {path.stem: path for path in sorted(folder.iterdir()) if is_recording(path)}
-
-
-def is_recording(path: Path) -> bool:
-    return path.suffix.lower() in AUDIO_SUFFIXES
+    return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in AUDIO_SUFFIXES}
 
 
 def divide(
@@ -81,10 +77,8 @@ def divide(
 
     if sets:
         if "" in (names := set(sets.values())) or not {"train", "test"} <= names:
-            raise UserError(
-                f"the column split says {', '.join(map(repr, sorted(names)))} (each row needs train, dev or "
-                f"test, and train and test must occur; or leave the column out)"
-            )
+            hint = "train and test must occur, in each row one of train, dev, test"
+            raise UserError(f"the column split says {', '.join(map(repr, sorted(names)))} ({hint})")
     elif is_few(utterances):
         print("less than five minutes: train and test hold all of it; cross-validation evaluates the adapter")
         return {"train": [*utterances], "test": [*utterances]}

@@ -34,19 +34,15 @@ class Overlap:
         """Sentences that a reader of the test set's scores must know; empty where nothing is common."""
         warnings, place, unseen = [], training_in_words(self.by_speaker), len(self.unseen)
         if self.common_sentences and not unseen:
-            warnings.append(
-                f"every sentence of the test set occurs in {place}: the scores hold for these sentences only"
-            )
+            limit = "the scores hold for these sentences only"
+            warnings.append(f"every sentence of the test set occurs in {place}: {limit}")
         elif self.common_sentences:
-            warnings.append(
-                f"{self.common_sentences} of {plural(self.sentences, 'sentence')} of the test set occur in "
-                f"{place}: the {plural(unseen, 'utterance')} with other sentences "
-                f"{'is' if unseen == 1 else 'are'} scored separately too"
-            )
+            shared = f"{self.common_sentences} of {plural(self.sentences, 'sentence')} of the test set"
+            others = f"{plural(unseen, 'utterance')} with other sentences {'is' if unseen == 1 else 'are'}"
+            warnings.append(f"{shared} occur in {place}: the {others} scored separately too")
         if self.common_speakers == self.speakers and not self.by_speaker:
-            warnings.append(
-                "every speaker of the test set speaks in training: the scores hold for these speakers only"
-            )
+            limit = "the scores hold for these speakers only"
+            warnings.append(f"every speaker of the test set speaks in training: {limit}")
         elif self.common_speakers and not self.by_speaker:
             speakers = plural(self.speakers, "speaker")
             warnings.append(f"{self.common_speakers} of {speakers} of the test set speak in training")
@@ -106,10 +102,8 @@ def find_overlap_by_speaker(adapted_on: Mapping[str, Collection[str]], data: Dat
 def describe_overlap(data: DataDirectory, test: DataDirectory) -> str:
     """`test and train share 2 of 24 speakers and 0 of 240 sentences`. Raises DataError for common audio."""
     if common := common_utterances(data, test):
-        raise DataError(
-            f"{test.path}: utterance {common[0]} is also in {data.path}: a test set must not hold data that "
-            f"training uses (remove it from either)"
-        )
+        fault = f"utterance {common[0]} is also in {data.path}"
+        raise DataError(f"{test.path}: {fault}: a test set must not hold data that training uses")
     overlap = find_overlap([data], test)
     speakers = f"{overlap.common_speakers} of {overlap.speakers} speakers"
     sentences = f"{overlap.common_sentences} of {overlap.sentences} sentences"
@@ -119,22 +113,16 @@ def describe_overlap(data: DataDirectory, test: DataDirectory) -> str:
 def overlap_of_train_and_dev(train: DataDirectory, dev: DataDirectory) -> list[str]:
     """Warnings before training about common utterances and sentences; empty where there are none."""
     if train.path.resolve() == dev.path.resolve():
-        return [
-            f"{dev.path} is both train and dev: its error rate cannot tell which epoch is the best "
-            f"(ia3-speech datadir split holds a part of train out for dev)"
-        ]
+        hint = "ia3-speech datadir split holds a part of train out for dev"
+        return [f"{dev.path} is both train and dev: it cannot tell which epoch is the best ({hint})"]
     warnings = []
     if utterances := common_utterances(train, dev):
-        warnings.append(
-            f"{len(utterances)} of {plural(len(dev), 'utterance')} of {dev.path} are also in {train.path}, "
-            f"such as {utterances[0]}: memorized utterances count as correct (remove them from either)"
-        )
-    trained, sentences = sentences_of(train), sentences_of(dev)
-    if common := sorted(sentences & trained):
-        warnings.append(
-            f"{len(common)} of {plural(len(sentences), 'sentence')} of {dev.path} occur in {train.path}, "
-            f"such as “{common[0]}”: dev's error rate says less about other sentences"
-        )
+        counted = f"{len(utterances)} of {plural(len(dev), 'utterance')} of {dev.path}"
+        warnings.append(f"{counted} are also in {train.path}, such as {utterances[0]}: remove them")
+    sentences = sentences_of(dev)
+    if common := sorted(sentences & sentences_of(train)):
+        counted = f"{len(common)} of {plural(len(sentences), 'sentence')} of {dev.path}"
+        warnings.append(f"{counted} occur in {train.path}, such as “{common[0]}”: dev says less about others")
     return warnings
 
 
