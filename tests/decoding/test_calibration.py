@@ -85,9 +85,7 @@ def test_a_scaling_is_found_for_the_search_that_it_was_fitted_with_alone(calibra
         ({"lm": lm}, None),
         ({"lm": lm, "lm_weight": 0.7, "word_score": 1.0}, None),
         ({"lm": lm, "lm_weight": 0.7, "hotwords": terms}, None),
-        ({"search": "beam"}, None),
         ({"search": "greedy"}, None),
-        ({"search": "greedy", "hotwords": terms, "hotword_weight": 1.0}, None),
     ]:
         assert find_scaling(base, AdapterSpec(), record(**options)) == scaling, options
         said = uncalibrated(Recognizer(base, search_record=record(**options)))

@@ -276,10 +276,10 @@ def test_an_adapter_is_trained_decoded_and_scored(folder, data, run_command):
     config = read_record(data / "exp/adapter")["config"]
     assert (config["window"], config["language"]) == ("short", "en")
     decode = ["decode", "--adapter", data / "exp/adapter", "--guard", "off", data / "dev", data / "decode"]
-    decoded = run_command(*decode)
+    run_command(*decode)
     record = json.loads((data / "decode/decode.json").read_text())
     assert (record["scoring"], record["language"], record["task"]) == ("english", "en", "transcribe")
-    assert record["decoded_again"] == 2 and "2 repetitive or improbable texts" in decoded.err
+    assert record["decoded_again"] == 2
     assert "English normaliser" in run_command("score", data / "dev", data / "decode").out
     assert json.loads((data / "decode/score.json").read_text())["normalize"] == "english"
     refused = run_command("decode", "--base", folder, "--language", "xx", data / "dev", data / "other")
