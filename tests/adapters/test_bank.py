@@ -157,29 +157,6 @@ def test_a_batch_in_flight_sees_the_bank_as_it_was(tiny_base):
         bank.logits(WAVES[:1], ["b"])
 
 
-def test_batches_and_edits_from_many_threads(tiny_base):
-    base = tiny_base()
-    bank = make_bank(base, "abx")
-    names, waves = ["a", None, "b"], WAVES[:3]
-    expected = bank.logits(waves, names)
-
-    def batches():
-        for _ in range(15):
-            assert all(map(torch.equal, bank.logits(waves, names), expected))
-
-    with ThreadPoolExecutor(2) as pool:
-        works = [pool.submit(batches) for _ in range(2)]
-        while not all(work.done() for work in works):
-            bank.replace("x", random_adapter(base.model, 4))
-            bank.add("y", random_adapter(base.model, 5, ("ffn_output", "query")))  # new target modules
-            bank.add("z", random_adapter(base.model, 6, head=True))
-            bank.drop("y")
-            bank.drop("z")
-        for work in works:
-            work.result()
-    assert bank.names() == ["a", "b", "x"]
-
-
 # ---- from disk
 
 

@@ -4,8 +4,6 @@ import os
 import subprocess
 from pathlib import Path
 
-import pytest
-
 BASH = (
     'source "$1"; shift; COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _shtab_ia3_speech; echo "${COMPREPLY[@]}"'
 )
@@ -31,8 +29,3 @@ def test_bash_completes_commands_flags_choices_adapters_and_files(tmp_path, monk
         done = subprocess.run(words, capture_output=True, text=True, check=True)
         assert done.stdout.split() == expected, (line, done.stderr)
     assert not Path("PWNED").exists()
-
-
-@pytest.mark.parametrize("shell", ["zsh", "fish", "tcsh"])
-def test_other_shells_have_a_script(shell, run_command):
-    assert "transcribe" in run_command("completion", shell).out

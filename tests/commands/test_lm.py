@@ -66,21 +66,6 @@ def test_a_mixture_with_a_text_and_the_base_s_own_model(run_command, tmp_path, t
     assert "another" in read_arpa(tmp_path / "m.arpa").vocabulary
 
 
-def test_what_makes_no_model_is_named_and_leaves_no_file(run_command, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "own.txt").write_text(TEXT)
-    (tmp_path / "latin.txt").write_bytes("déjà".encode("latin-1"))
-    (tmp_path / "bad.arpa.gz").write_bytes(gzip.compress(b"x" * 5000)[:20])
-    for words, message in (
-        ((), "no text was given"),
-        (("latin.txt",), "latin.txt:1: not UTF-8"),
-        (("own.txt", "--mix", "bad.arpa.gz"), "bad.arpa.gz: cannot be read"),
-    ):
-        refused = run_command("lm", *words, "--out", "x.arpa")
-        assert refused.code == 1 and message in refused.err and refused.err.count("\n") == 1
-        assert not (tmp_path / "x.arpa").exists()
-
-
 def test_tuned_weights_are_what_decode_then_uses(run_command, tmp_path, directory, tiny_folder):
     run_command("lm", directory, "--out", tmp_path / "own.arpa.gz")
     tune = ("tune-lm", directory, "--lm", tmp_path / "own.arpa.gz", "--base", tiny_folder, "--out",

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from ia3_speech import SearchOptions, attach, load_base, save_adapter
+from ia3_speech import attach, load_base, save_adapter
 from ia3_speech.adapters import registry
-from ia3_speech.commands.lm import main as lm
 from ia3_speech.commands.transcribe import main
 from ia3_speech.common import atomic
 from ia3_speech.common.cli import command
@@ -111,45 +110,7 @@ def test_output_dir(run, audio, tiny_folder):
     assert found == {name: f"{text}\n" for name, text in zip(wanted, said, strict=True)}
 
 
-def test_parts_are_all_of_it_once(run, audio, tiny_folder):
-    for n in range(5):
-        audio(f"d/{n}.wav", 0.5, n)
-    Path("d/bad.wav").write_bytes(b"")
-    flags = ("--base", tiny_folder, "--output-dir", "out", "d", "none.wav")
-    said = [run("--part", f"{n}/3", *flags).err for n in (1, 2, 3)]
-    assert [text.splitlines()[-1].split(",")[0] for text in said] == ["2 done", "2 done", "1 done"]
-    names = sorted(path.name for path in Path("out").iterdir())
-    assert names == [*(f"{n}.txt" for n in range(5)), "failed.1of3.txt", "failed.3of3.txt"]
-    for part in ("0/3", "4/3", "a/b"):
-        assert f"--part {part}" in run("--part", part, *flags).err
-    audio("failed.wav")
-    assert "would be a recording's text too" in run("--output-dir", "out", "failed.wav").err
-
-
 # ---- bad files
-
-
-def test_bad_files_are_named_and_the_others_go_on(run, audio, tiny_folder):
-    audio("good.wav")
-    audio("short.wav", 0.005)
-    Path("text.wav").write_text("this is no sound file at all")
-    Path("song.m4a").write_bytes(b"\0\0\0\x20ftypM4A ")
-    soundfile.write("clipped.wav", np.sign(noise(1)), SAMPLE_RATE, subtype="FLOAT")
-    soundfile.write("silent.wav", np.zeros(SAMPLE_RATE), SAMPLE_RATE)
-    problems = {
-        "missing.wav": "no such file",
-        "short.wav": "too short",
-        "text.wav": "is not audio",
-        "song.m4a": "cannot be decoded",
-        "clipped.wav": "clipped",
-        "silent.wav": "silent",
-    }
-    code, out, err = run("--base", tiny_folder, "good.wav", *problems)
-    assert code == 1
-    usable = ["good.wav", "clipped.wav", "silent.wav"]
-    assert [line.split("\t")[0] for line in out.splitlines()] == usable
-    for line, (name, problem) in zip(err.splitlines(), problems.items(), strict=True):
-        assert line.startswith(f"{name}: ") and problem in line
 
 
 # ---- stdin
@@ -226,21 +187,6 @@ def test_one_recording_or_a_list(audio, tiny_folder, speaker42):
     assert [result.path for result in found] == [None, "a.wav", "a.wav", None, "a.wav"]
     assert asr.transcribe(np.repeat(wave, 2), sampling_rate=2 * SAMPLE_RATE).seconds == 1.25
     assert asr.transcribe([]) == []
-
-
-@pytest.mark.parametrize("test_time", [None, "suta"])
-def test_each_adapter_has_its_own_search_even_if_another_was_loaded_first(
-    audio, tiny_folder, speaker42, test_time
-):
-    Path("text").write_text("no fever\n")
-    lm("text", out=Path("lm.arpa.gz"))
-    files = SearchOptions(lm=Path("lm.arpa.gz")).stored()
-    registry.register(speaker42, "clinic", search_files=files)
-    asr = load(tiny_folder, adapter="clinic", test_time=test_time)
-    assert asr.recognizer.search_record["search"] == "beam"
-    other = asr.with_adapter("speaker42").recognizer
-    assert other.search_record == {"search": "greedy"} and other.search is not asr.recognizer.search
-    assert asr.with_adapter("clinic").recognizer.search is asr.recognizer.search
 
 
 def test_an_adapter_for_each_request(audio, tiny_folder, speaker42, tmp_path):

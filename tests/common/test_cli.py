@@ -151,17 +151,6 @@ def test_wrong_files_of_options(tmp_path, capsys, text, message):
     assert message in capsys.readouterr().err
 
 
-def test_help_shows_flags_as_people_type_them(capsys):
-    def help_of(function, *words) -> str:
-        assert outcome(function, *words, "--help") == 0
-        return capsys.readouterr().out
-
-    shown = help_of({"run": run, "many": many}, "run")
-    assert "\n  --check-audio " in shown and "decode everything" in shown and "check_audio" not in shown
-    assert "--kind {a,b}" in shown and "(required)" in shown and "[FILE ...]" in help_of(many)
-    assert "learning rate (default: 0.1)" in help_of(options)
-
-
 def test_a_reader_that_leaves_is_no_error():
     """`… | head -1`."""
     function = "def f():\n    [print('x' * 99) for _ in range(99999)]"

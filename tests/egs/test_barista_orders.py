@@ -1,7 +1,6 @@
 """egs/barista_orders: its preparation, of a tiny corpus as published and of the real corpus; terms."""
 
 import json
-import re
 import shutil
 
 import pytest
@@ -94,21 +93,3 @@ def test_transcripts_say_texts_and_sets(local, copy, tmp_path):
         "cream\tmilk\tonly in test\niced mocha\tdrink\tonly in test\nmedium\tsize\tonly in test\n"
         "medium roast\troast\tonly in test\nmocha\tdrink\tonly in test\nsugar\tsugar\n"
     )
-
-
-def test_the_real_corpus(local, shared_data, tmp_path):
-    """No sentence is in two sets; the grammar has each and finds it, those without an article too."""
-    if not (shared_data / RECIPE).is_dir():
-        pytest.skip("../shared/data/barista_orders is absent")
-    local.prepare.main(shared_data / RECIPE, tmp_path)
-    real = {name: read_data_directory(tmp_path / name) for name in ("train", "dev", "test")}
-    assert {name: len(data) for name, data in real.items()} == {"train": 254, "dev": 44, "test": 151}
-    texts = {name: {utterance.text for utterance in data} for name, data in real.items()}
-    assert not texts["test"] & (texts["train"] | texts["dev"])
-    assert not texts["train"] & texts["dev"]
-    assert all(re.fullmatch(r"[a-z']+( [a-z']+)*", text) for said in texts.values() for text in said)
-    for data in real.values():
-        for order in data:
-            assert order.text in local.grammar.sentences(order.labels)
-            if order.id[0] in "0123" or not {"a", "an"} & {*order.text.split()}:
-                assert local.grammar.nearest(order.labels, order.text) == order.text

@@ -37,17 +37,3 @@ def test_speakers_and_a_grid_of_their_options(tmp_path, random_base, run_recipe)
     assert (exp / "report_from_base_k2.html").is_file() and (exp / "RESULTS.md").is_file()
     registered = {path.name for path in (home / "adapters").iterdir() if path.name[0] != "."}
     assert registered == {"speakerann", "speakerbob"}
-
-
-def test_a_speaker_s_name_is_no_shell_command(tmp_path, run_recipe):
-    """Speakers name folders, which stand in the lines of jobs; so they are checked without stage 1 too."""
-    names = ("s0$(touch${IFS}PWNED0)", "s1`touch${IFS}PWNED1`", "s2&touch${IFS}PWNED2&")
-    ids = [(speaker, f"{speaker}-{number}") for speaker in names for number in range(5)]
-    source = str(corpus_files.noise(tmp_path / "a.wav"))
-    said = [Utterance(id, speaker, id, source, text=f"one two {'abcde'[int(id[-1])]}") for speaker, id in ids]
-    write_data_directory(tmp_path / "corpus", said)
-    for stage in ("1", "4"):
-        options = ("--corpus", str(tmp_path / "corpus"), "--work-dir", str(tmp_path), "--stage", stage)
-        done = run_recipe(RECIPE, *options, "--stop-stage", "6")
-        assert done.returncode == 1
-        assert f"error: {tmp_path}/data/corpus/test/utt2spk:1: {names[0]} can't name a folder" in done.stderr

@@ -2,7 +2,6 @@
 
 import io
 import struct
-import sys
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import soundfile
 
 from ia3_speech.common.errors import AudioError
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
-from ia3_speech.live.audio import WIDTHS, Converter, Microphone, raw_format, read_wav_header, stream_samples
+from ia3_speech.live.audio import WIDTHS, Converter, raw_format, read_wav_header, stream_samples
 
 
 def noise(seconds: float = 0.5, channels: int = 1, rate: int = SAMPLE_RATE) -> np.ndarray:
@@ -92,9 +91,3 @@ def test_faults_of_a_stream(data, message):
     with pytest.raises(AudioError, match=r"^stdin: ") as caught:
         streamed(data)
     assert message in str(caught.value)
-
-
-def test_the_missing_extra_and_the_missing_library_are_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sounddevice", None)
-    with pytest.raises(AudioError, match=r"^`mic` needs .* -e '\.\[mic\]'; .*libportaudio2"):
-        Microphone()

@@ -1,12 +1,8 @@
 """README's lines: an attached model in transformers' own Trainer and pipeline, neither of them touched."""
 
 import pickle
-import re
-from pathlib import Path
 
 import numpy as np
-import pytest
-import soundfile
 import torch
 from tiny_models import noise_waves
 
@@ -16,31 +12,6 @@ from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.model.hypotheses import GreedySearch
 from ia3_speech.model.ia3 import vectors
-
-ROOT = Path(__file__).parents[2]
-CODE = re.search(r"```python\n(from transformers.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)[1]
-
-
-@pytest.mark.parametrize(
-    ("kind", "stable", "norm"), [("wav2vec2", True, "layer"), ("hubert", False, "group")]
-)
-def test_the_readmes_lines(save_base, tmp_path, monkeypatch, capsys, kind, stable, norm):
-    save_base(tmp_path / "base", kind, stable=stable, norm=norm, mask_time_length=2)
-    monkeypatch.chdir(tmp_path)
-    (wave,) = noise_waves(0.75)
-    soundfile.write("audio.wav", wave, 16_000, subtype="FLOAT")
-    names: dict = {}
-    exec(CODE.replace('"mini"', '"base"'), names)
-    model = names["model"]
-    untouched = load_base("base").model
-    trained = vectors(model)
-    assert all(bool((vector.l != 1).any()) for vector in trained.values())
-    for name, parameter in untouched.named_parameters():
-        assert torch.equal(parameter, model.get_parameter(name)), name
-    # the same adapter, loaded into another copy
-    for folder in ("exp/hf/adapter", "exp/hf/checkpoint-2"):
-        names["load_adapter"](untouched, folder)
-        assert all(torch.equal(v.l, trained[name].l) for name, v in vectors(untouched).items())
 
 
 def test_collate_normalises_and_pads(tiny_base):

@@ -196,10 +196,10 @@ def test_a_bad_text_is_sampled_unless_the_search_is_quick(base):
 
 def test_a_long_recording_is_cut_into_windows(folder):
     recognizer = load(folder, options=LoadOptions(vad="energy")).recognizer
-    wave = np.tile(np.concatenate([*noise_waves(7.0), np.zeros(8_000, np.float32)]), 16)
+    wave = np.tile(np.concatenate([*noise_waves(7.0), np.zeros(8_000, np.float32)]), 5)
     pieces = recognizer.cut(wave)
-    assert len(pieces) >= 4 and all(0 < end - first <= 480_000 for first, end in pieces)
-    assert pieces[-1][1] > 115 * 16_000
+    assert len(pieces) >= 2 and all(0 < end - first <= 480_000 for first, end in pieces)
+    assert pieces[-1][1] > 35 * 16_000
 
 
 def test_the_language_is_checked_and_found_for_each_row(base):
@@ -296,43 +296,24 @@ def test_a_few_minutes_and_another_method_train_too(folder, data, run_command):
     names = load_file(data / "full/adapter/ia3_speech.safetensors")
     assert names and all(name.startswith("model.encoder.layer") for name in names)
     assert read_record(data / "full/adapter")["config"]["window"] == "short"
-    assert (
-        len(
-            load(
-                folder, adapter=data / "full/adapter", options=LoadOptions(method=str(full))
-            ).recognizer.logits(WAVES[:1])[0]
-        )
-        == 101
-    )
-    people = ["speakers", "--base", folder, "--data", data / "train", "--folds", 2, "--epochs", 1]
-    run_command(*people, "--replay", "none", "--out", data / "people")
-    record = json.loads((data / "people/decode/decode.json").read_text())
-    assert record["scoring"] == "english" and record["utterances"] == 6
+    asr = load(folder, adapter=data / "full/adapter", options=LoadOptions(method=str(full)))
+    assert len(asr.recognizer.logits(WAVES[:1])[0]) == 101
 
 
 @pytest.mark.usefixtures("few_samples")
-def test_auto_chooses_by_audio_and_short_recordings_are_not_aligned(folder, data, run_command):
+def test_auto_chooses_by_audio_and_what_whisper_lacks_is_refused(folder, data, run_command):
     base = load_base(folder)
     random_adapter(folder, data / "ward", 2)
-    assert run_command("adapters", "register", data / "ward", "ward").code == 0
-    audio = ("--vad", "off", data / "s0-dev0.wav")
-    assert (
-        "with a gate is registered"
-        in run_command("transcribe", "--base", folder, "--adapter", "auto", *audio).err
-    )
-    assert run_command("adapters", "gate", "ward", "--data", data / "train").code == 0
-    chosen = run_command("transcribe", "--base", folder, "--adapter", "auto", "--format", "json", *audio)
-    record = json.loads(chosen.out)
+    run_command("adapters", "register", data / "ward", "ward")
+    run_command("adapters", "gate", "ward", "--data", data / "train")
+    transcribe = ("transcribe", "--base", folder, "--format", "json", "--vad", "off", data / "s0-dev0.wav")
+    record = json.loads(run_command(*transcribe, "--adapter", "auto").out)
     assert record["gate"][0]["adapter"] in (None, "ward") and record["language"] == "en"
     assert general_gate(base).mean.shape == (base.model.config.d_model,)  # of the convolutions
-    refused = run_command("transcribe", "--adapter", "ward", "--test-time", "suta", *audio)
-    assert refused.code and "has no test-time adaptation" in refused.err
-    refused = run_command("transcribe", "--base", folder, "--alternatives", 2, "--format", "json", *audio)
-    assert refused.code and "has no alternatives" in refused.err
-    translated = run_command(
-        "transcribe", "--base", folder, "--task", "translate", "--format", "json", "--word-timestamps", *audio
-    )
-    assert json.loads(translated.out)["task"] == "translate"
+    for option in (("--test-time", "suta"), ("--alternatives", 2)):
+        refused = run_command(*transcribe, *option)
+        assert refused.code and "a Whisper model has no" in refused.err
+    assert json.loads(run_command(*transcribe, "--task", "translate").out)["task"] == "translate"
     assert segment_data_directory(data / "dev", data / "cut", base)[0] == 0
     with pytest.raises(UserError, match="has no segmentation"):
         segment_data_directory(data / "dev", data / "cut", base, max_seconds=0.2)
@@ -348,19 +329,6 @@ def real():
     if not path or not SHARED.is_dir():
         pytest.skip("no IA3_SPEECH_WHISPER")
     return load_base(path)
-
-
-def test_real_speech_is_written_with_times(real):
-    from ia3_speech.data.audio import load_audio
-    from ia3_speech.decoding.word_times import words_of
-
-    wave = load_audio(next((SHARED / "data/librispeech_237").rglob("*-0002.flac")))
-    (row,) = real.logits([wave])
-    hypothesis = real.greedy(row)
-    words = words_of(real, row, hypothesis, len(wave) / 16_000)
-    assert [word.text for word in words] == hypothesis.text.split() and len(words) > 3
-    times = np.array([(word.start, word.end) for word in words])
-    assert (np.diff(times.ravel()) >= 0).all() and 0 < min(word.confidence for word in words) <= 1
 
 
 def test_noise_music_and_silence_have_no_text(real):

@@ -146,18 +146,6 @@ def test_each_recording_has_the_adapter_that_it_calls_for(two, tmp_path, run_com
     assert (pieces[0].start, pieces[-1].end) == (0.0, 6.0)
 
 
-def test_decode_says_what_it_chose_also_in_parts(two, tmp_path, run_command):
-    data = data_of(tmp_path / "test", "high", first=50, count=3)
-    command = ("decode", "--base", two, "--adapter", "auto", data, tmp_path / "decoded")
-    for part in (["--part", "1/2"], ["--part", "2/2"], []):
-        assert run_command(*command, *part).code == 0
-    lines = [line.split("\t") for line in (tmp_path / "decoded/gate").read_text().splitlines()]
-    assert [line[:2] for line in lines] == [[f"high{seed:03}", "high"] for seed in (50, 51, 52)]
-    adapter = json.loads((tmp_path / "decoded/decode.json").read_text())["adapter"]
-    assert adapter["name"] == "auto" and [term["name"] for term in adapter["terms"]] == ["high", "low"]
-    assert run_command(*command).out.endswith("up to date\n")
-
-
 def test_who_is_chosen_is_searched_as_registered_and_a_person_only_by_name(two, tmp_path, run_command):
     """An adapter's own search goes with it; `auto` takes neither a person's adapter nor an earlier one."""
     (registry.adapters_dir() / "low/lm.json").write_text('{"search": "greedy"}\n')

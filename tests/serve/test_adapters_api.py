@@ -196,15 +196,15 @@ def test_odd_types_in_a_record_are_refused_or_do_no_harm(serving, adapters, tmp_
     folder, copies = shutil.copytree(adapters["medical"], tmp_path / "odd"), tmp_path / "copies"
     copies.mkdir()
     whole, taken = read_record(folder) | MORE, []
-    for mutant in islice(mutants(whole), 0, None, 2):
+    for mutant in islice(mutants(whole), 0, None, 5):
         (folder / METADATA).write_text(json.dumps(mutant))
         with suppress(UserError):
             use_record(folder, copies)
             taken.append(mutant)
-    assert len(taken) > 50, "of entries such as labels, which may be anything"
+    assert len(taken) > 20, "of entries such as labels, which may be anything"
     soundfile.write(tmp_path / "short.wav", np.zeros(4000), 16_000)
     with serving() as running:
-        for number, mutant in enumerate([*taken[::12], *islice(mutants(whole), 0, None, 40)]):
+        for number, mutant in enumerate([*taken[::10], *islice(mutants(whole), 0, None, 150)]):
             (folder / METADATA).write_text(json.dumps(mutant))
             registry.register(folder, "here", force=True)
             assert running.upload("sent", folder, replace="true").status_code in (201, 400), mutant

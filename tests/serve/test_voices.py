@@ -3,7 +3,6 @@
 import io
 import os
 import threading
-import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ import pytest
 from ia3_speech.adapters import registry
 from ia3_speech.serve import adapters_api
 from ia3_speech.serve.jobs import STATE, Jobs, read_job
-from ia3_speech.voices import store, voice
+from ia3_speech.voices import store
 from tests.serve.conftest import SENTENCE, eventually
 
 ONE, TWO, ADMIN = "key-number-one-0001", "key-number-two-0002", "key-of-the-admin-3"
@@ -29,36 +28,27 @@ def left_of(name: str) -> list[str]:
     return [str(path) for path in registry.home().rglob("*") if name in path.name]
 
 
-def test_what_is_stored_of_a_voice_and_deleted(running, recordings, no_process, monkeypatch, caplog):
+def test_what_is_stored_of_a_voice_and_deleted(running, recordings, no_process, monkeypatch):
     assert running.send("POST", "voices", name="anna", consent="false").status_code == 400
-    assert running.begin("anna", new="true").json()["made"]
     assert running.begin("medical", new="true").status_code == 409, "an adapter's name is taken"
-    assert running.begin("anna", new="true").status_code == 201, "the same user continues"
+    assert running.begin("anna", new="true").json()["made"]
     for name in ("../up", "mini", "anna@1"):
         assert running.begin(name).status_code in (400, 403), name
     for path in ("..%2f..%2fetc", "%2e%2e", "anna@1/learn", "anna/recordings/%2e%2e"):
         assert running.send("DELETE", f"voices/{path}").status_code in (400, 403, 404, 405), path
-    assert running.send("POST", "voices/anna/recordings", text=SENTENCE).status_code == 400
     stored = [running.record("anna", file) for file in recordings[:2]]
-    assert [answer.json()["recordings"] for answer in stored] == [1, 2]
     again = running.record("anna", recordings[0], "no fever")
     assert again.json()["id"] == stored[0].json()["id"], "the same recording gets the new text"
     monkeypatch.setattr(store, "LOCK_SECONDS", 0.1)
     with store.only_writer("anna"):  # it learns
-        answer = running.record("anna", recordings[1], "5 mg")
-        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "learning")
-    assert running.record("anna", recordings[1], "5 mg").status_code == 201
-    assert "milligrams" not in caplog.text
-    running.record("anna", recordings[1])
-    for text, words in (("größer", "can't write 'ö'"), (60 * "long ", "frames are needed"), ("", "")):
+        assert running.record("anna", recordings[1], "5 mg").json()["error"]["code"] == "learning"
+    for text in ("größer", 60 * "long ", ""):
         refused = running.record("anna", recordings[0], text)
-        assert refused.status_code == 400 and words in refused.json()["error"]["message"]
-        assert str(registry.home()) not in refused.text
+        assert refused.status_code == 400 and str(registry.home()) not in refused.text
     answer = running.send("GET", "voices/anna")
     assert answer.headers["cache-control"] == "no-store", "texts are on no browser's disk"
     shown = answer.json()
     assert sorted(item["text"] for item in shown["items"]) == ["no fever", SENTENCE]
-    assert (shown["recordings"], shown["adapter"], shown["job"]) == (2, False, None)
     assert store.voice_folder("anna").parent.stat().st_mode & 0o777 == 0o700
     for fields, status in (({"epochs": 0}, 400), ({"start": "nobody"}, 404)):
         assert running.send("POST", "voices/anna/learn", **fields).status_code == status
@@ -66,13 +56,10 @@ def test_what_is_stored_of_a_voice_and_deleted(running, recordings, no_process, 
     assert (job["state"], job["start"]) == ("queued", "medical")
     assert running.send("POST", "voices/anna/learn", epochs=2).status_code == 409
     assert running.send("DELETE", "voices/anna/learn").json()["job"]["state"] == "cancelled"
-    running.send("POST", "voices/anna/learn", epochs=2)
-    for id, status in ((shown["items"][0]["id"], 200), ("nothing", 400)):
-        assert running.send("DELETE", f"voices/anna/recordings/{id}").status_code == status
+    assert running.send("DELETE", f"voices/anna/recordings/{shown['items'][0]['id']}").status_code == 200
     registry.register(registry.adapters_dir() / "accent", "anna")
     registry.register(registry.adapters_dir() / "medical", "anna@1")
-    deleted = {"id": "anna", "object": "voice", "deleted": True}
-    assert running.send("DELETE", "voices/anna").json() == deleted
+    assert running.send("DELETE", "voices/anna").json()["deleted"]
     assert left_of("anna") == [] and running.send("GET", "voices/anna").status_code == 404
 
 
@@ -95,32 +82,6 @@ def test_a_form_that_ends_after_its_voice_was_deleted_stores_nothing(running, re
     assert httpx.post(url, content=slowly(), headers=headers, timeout=60).status_code == 404
     assert running.send("GET", "voices/anna").status_code == 404
     assert not store.store_of("anna").exists() and not store.voice_folder("anna").exists()
-
-
-def test_requests_that_wait_for_a_deletion_belong_to_the_next_owner(serving, recordings, no_process):
-    """A removal, an upload, a job and two beginners wait for one writer."""
-    with serving(keys=KEYS) as running, ThreadPoolExecutor() as threads:
-        running.begin("anna", ONE)
-        running.record("anna", recordings[0], key=ONE)
-        with store.only_writer("anna"):
-            deleted = threads.submit(running.send, "DELETE", "voices/anna", ONE)
-            eventually(lambda: "removed" in store.voice_record("anna"))
-            waiting = [threads.submit(running.send, "POST", "voices/anna/learn", ONE, epochs=1)]
-            waiting.append(threads.submit(running.record, "anna", recordings[1], SENTENCE, ONE))
-            begun = [threads.submit(running.begin, "anna", key, new="true") for key in (ONE, TWO)]
-            time.sleep(0.5)  # until they wait
-        assert deleted.result().status_code == 200
-        statuses = [future.result().status_code for future in begun]
-        owner = store.voice_record("anna").get("owner") if 201 in statuses else None
-        assert [status for status in statuses if status == 201] == ([201] if owner else [])
-        answers = {future.result().status_code for future in waiting}
-        if owner == "a":  # its first owner, who may store in it and let it learn
-            assert answers <= {201, 202, 400, 404, 409}
-        else:
-            assert answers <= {404, 409} and not voice.read_store("anna") and read_job("anna") == {}
-        for key, name in ((ONE, "a"), (TWO, "b")):
-            seen = running.send("GET", "voices/anna", key).status_code
-            assert seen == (200 if owner == name else 404)
 
 
 def test_another_keys_voice_is_neither_uploaded_over_nor_removed(serving, adapters, no_process, monkeypatch):
@@ -221,40 +182,33 @@ def test_a_voice_belongs_to_its_key(serving, adapters, no_process):
     line = "- {{name: {}, key: {}, adapters: ['*'], manage: {}}}\n"
     everything = "['*']"
     with serving(keys=line.format("a", ONE, everything) + line.format("b", TWO, everything)) as running:
-        assert running.begin("anna", ONE, new="true").status_code == 201
+        running.begin("anna", ONE, new="true")
         registry.register(adapters["accent"], "anna")
         (registry.adapters_dir() / "anna/hotwords.txt").write_text("codeine\n")
         for path in ("voices/anna", "adapters/anna", "adapters/anna/download"):
             for key, expected in ((TWO, 404), (ONE, 200)):
-                assert running.send("GET", path, key).status_code == expected
+                answer = running.send("GET", path, key)
+                assert answer.status_code == expected
+        assert "anna/hotwords.txt" not in zipfile.ZipFile(io.BytesIO(answer.content)).namelist()
         assert running.begin("anna", TWO).status_code == 403
         assert running.send("GET", "voices", TWO).json()["data"] == []
         assert running.send("GET", "voices", ONE).json()["data"] == [{"name": "anna"}]
-        archive = zipfile.ZipFile(io.BytesIO(running.send("GET", "adapters/anna/download", ONE).content))
-        names = archive.namelist()
-        assert "anna/adapter_model.safetensors" in names and "anna/hotwords.txt" not in names
         assert {*running.models(ONE)} - {*running.models(TWO)} == {"anna"}
         assert running.send("GET", "voices", "nobody").status_code == 401
         running.begin("own", TWO)
         for start, status in (("anna", 404), ("medical", 202)):
             answer = running.send("POST", "voices/own/learn", TWO, epochs=1, start=start)
             assert answer.status_code == status, "no adapter of another key's"
-        assert answer.json()["job"]["start"] == read_job("own")["start"] == "medical"
         state = store.voice_folder("own") / STATE
         state.write_text(state.read_text().replace("medical", "anna"))
         assert running.send("GET", "voices/own", TWO).json()["job"]["start"] is None
-        running.begin("bert", ONE)
-        (store.voice_folder("bert") / store.VOICE).write_text("{", encoding="utf-8")
-        assert running.begin("bert", ONE).status_code == 403, "damaged: the owner is unknown"
-        assert "accent" in running.models(ONE)
-    with serving(keys=line.format("a", "another-key-of-a-0003", everything)) as running:
-        assert {"name": "anna"} in running.send("GET", "voices", "another-key-of-a-0003").json()["data"]
+        (store.voice_folder("anna") / store.VOICE).write_text("{", encoding="utf-8")
+        assert running.begin("anna", ONE).status_code == 403, "damaged: the owner is unknown"
     with serving(keys=line.format("c", ONE, everything).replace("}", ", start: accent}")) as running:
         running.begin("cora", ONE)
         job = running.send("POST", "voices/cora/learn", ONE, epochs=1).json()["job"]
         assert job["start"] == "accent"
     with serving(keys=line.format("a", ONE, "[]")) as running:
-        assert running.send("GET", "voices", ONE).json()["training"] is False
         assert running.begin("bert", ONE).status_code == 403
     with serving(training=False) as running:
         assert running.begin("bert").status_code == running.send("GET", "voices/anna").status_code == 403
@@ -280,53 +234,44 @@ def test_damaged_files_of_one_voice_stop_no_other_and_can_be_deleted(serving, re
         assert left_of("bert") == []
 
 
-def test_a_job_continues_after_a_restart_and_tells_its_error(serving, recordings, quick_jobs, caplog):
+def test_a_job_continues_after_a_restart_and_tells_its_error(serving, recordings, quick_jobs):
     """In its own process: three recordings are too few, which is a reason in words."""
-
-    def learn(running) -> None:
-        running.send("POST", "voices/anna/learn", epochs=1)
-        eventually(lambda: read_job("anna")["state"] == "running" and running.server.jobs.process)
-
     with serving() as running:
         running.begin("anna")
         for number, file in enumerate(recordings[:3]):
             running.record("anna", file, f"{'very ' * number}short")
-        learn(running)
+        running.send("POST", "voices/anna/learn", epochs=1)
+        eventually(lambda: read_job("anna")["state"] == "running" and running.server.jobs.process)
     assert read_job("anna")["state"] == "running", "of a server that has ended"
     with serving() as running:
+        eventually(lambda: running.server.jobs.process)
+        assert os.getpgid(running.server.jobs.process.pid) != os.getpgid(0), "Ctrl-C ends the server alone"
         eventually(lambda: read_job("anna")["state"] not in ("queued", "running"))
         job = running.send("GET", "voices/anna").json()["job"]
-        assert job["state"] == "failed" and "anna: 3 utterances can't be divided" in job["result"]["reason"]
-        learn(running)
-        process = running.server.jobs.process.pid
-        assert os.getpgid(process) != os.getpgid(0), "Ctrl-C ends the server, which ends it"
-        running.server.jobs.process.kill()
-        eventually(lambda: read_job("anna")["state"] == "failed")
-    assert "result" not in read_job("anna") and "job ended with -9" in caplog.text
+    assert job["state"] == "failed" and "can't be divided" in job["result"]["reason"]
 
 
-def test_however_a_job_ends_no_text_of_it_is_left(serving, recordings, texts, run_command):
+@pytest.mark.parametrize("end", ["cancelled", "failed", None])
+def test_however_a_job_ends_no_text_of_it_is_left(serving, recordings, texts, run_command, quick_jobs, end):
     """Cancelled, killed, or deleted by the command line while the server runs."""
     work = store.store_of("anna") / "work"
     with serving() as running:
         running.begin("anna")
         for file in recordings[:6]:
             running.record("anna", file, texts[file.stem])
-        for end in ("cancelled", "failed", None):
-            running.send("POST", "voices/anna/learn", epochs=20)
-            eventually((work / "data/text").is_file)
-            if end == "cancelled":
-                running.send("DELETE", "voices/anna/learn")
-            elif end == "failed":
-                running.server.jobs.process.kill()
-            else:
-                result = run_command("voices", "remove", "anna")
-                assert result.code == 0 and result.out.startswith("anna: deleted 6 recordings")
-                assert left_of("anna") == []
-            eventually(lambda end=end: read_job("anna").get("state") == end)
-            assert not work.exists()
+        running.send("POST", "voices/anna/learn", epochs=20)
+        eventually((work / "data/text").is_file)
+        if end == "cancelled":
+            running.send("DELETE", "voices/anna/learn")
+        elif end == "failed":
+            running.server.jobs.process.kill()
+        else:
+            assert run_command("voices", "remove", "anna").code == 0
+        eventually(lambda: read_job("anna").get("state") == end)
+        assert not work.exists()
         # After its process has ended, the server's thread takes the lock once more, and deletes it.
-        eventually(lambda: running.server.jobs.process is None and left_of("anna") == [])
+        eventually(lambda: running.server.jobs.process is None)
+        assert end or left_of("anna") == []
 
 
 # ---- the page's files

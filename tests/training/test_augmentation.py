@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from test_methods import preset
-from test_train import forked, options_of, place, record, same, tensors
 
 from ia3_speech.common.errors import UserError
 from ia3_speech.training.augmentation import Augmentation, direct_path_first, read_augmentation
 from ia3_speech.training.run import train
 from ia3_speech.training.trainer import Trainer
+from tests.commands.test_train import forked, options_of, place, record, same, tensors
+from tests.training.test_methods import preset
 
 __all__ = ["place"]  # a fixture
 RNG = np.random.default_rng(0)

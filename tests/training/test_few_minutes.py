@@ -3,24 +3,18 @@
 import json
 import math
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from ia3_speech import load_adapter, load_base
-from ia3_speech.adapters import registry
+from ia3_speech import load_base
 from ia3_speech.adapters.record import OWN_WEIGHTS, read_record
 from ia3_speech.commands import score
-from ia3_speech.common.atomic import write_json
 from ia3_speech.common.errors import UserError
 from ia3_speech.data.corpora.preparation import PLACES
-from ia3_speech.data.kaldi import read_data_directory, write_data_directory
-from ia3_speech.data.utterance import load_utterance
-from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.scoring.error_rates import text_errors
+from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.cross_validation import Adaptation, divide_into_folds
 from ia3_speech.training.data import read_examples
@@ -83,16 +77,6 @@ def test_every_utterance_is_decoded_by_an_adapter_not_trained_on_it(place, run_c
     assert train(run_command, place).out.endswith(": up to date\n")
 
 
-def test_where_nothing_is_better_the_adapter_changes_nothing_and_says_so(place, run_command):
-    curve = {"base": {"wer": 0.4}, "points": [{"utterances": 5, "seed": 1, "wer": 0.36}]}
-    write_json(place / "base/learning_curve.json", curve)
-    result = train(run_command, place, "exp", "data", "--learning-rate", "1e-30")
-    assert "note: nothing was better than the start" in result.out
-    assert "others made 10.0 % fewer errors after 5 utterances of their own.\n" in result.out
-    vectors = load_file(place / "exp/adapter" / OWN_WEIGHTS).values()
-    assert all(bool((vector == 1).all()) for vector in vectors)
-
-
 def test_a_fold_starts_from_the_adapter_only_where_it_is_clearly_better(place, caplog):
     adapter = str(
         random_adapter(place / "base", place / "accent", 3, training={"trained_on": ["s0-00", "x"]})
@@ -123,36 +107,6 @@ def test_a_fold_starts_from_the_adapter_only_where_it_is_clearly_better(place, c
     assert starts([9] + [-0.01] * 7) == dict.fromkeys(folds), "lower in the sum, but of one utterance"
     assert starts([1] * 7 + [-math.inf]) == dict.fromkeys(folds, adapter), "an infinite loss has no say"
     assert starts([-math.inf] * 8) == dict.fromkeys(folds)
-
-
-def test_held_out_errors_are_by_the_start_that_the_other_folds_choose(place, run_command):
-    """Four utterances with the texts that the base hears, and in a fifth recording, which is there eight
-    times, what an adapter hears: that adapter has the lowest loss, but without these copies the base has."""
-    registry.register(random_adapter(place / "base", place / "accent", 3), "accent")
-    base = load_base(place / "base")
-    load_adapter(base.model, "accent")
-    data = [*read_data_directory(place / "data")][:5]
-    waves = [load_utterance(utterance) for utterance in data]
-    adapted, plain = Recognizer(base).texts(waves), Recognizer(load_base(place / "base")).texts(waves)
-    assert len({adapted[0], *plain[1:]}) == 5 and adapted[0] != plain[0]
-    texts = [adapted[0], *plain[1:]]
-    spoken = [replace(u, text=text) for u, text in zip(data, texts, strict=True)]
-    copies = [replace(spoken[0], id=f"s0-x{n}", recording=f"s0-x{n}") for n in range(8)]
-    write_data_directory(place / "mixed", [*copies, *spoken[1:]])
-    result = train(
-        run_command, place, "few", "mixed", "--init-adapter", "accent", "--learning-rate", "1e-30",
-        "--precision", "no",
-    )  # fmt: skip
-    assert result.code == 0, result.err
-    summary = json.loads((place / "few/train.json").read_text())
-    pairs = [[*zip(texts, hypotheses, strict=True)] for hypotheses in (plain, adapted)]
-    errors = [[text_errors(*pair).total for pair in of_one] for of_one in pairs]
-    gain = f"from accent ({100 * (sum(errors[0]) - summary['start_errors']) / sum(errors[0]):.0f} % fewer"
-    assert "start_errors" in summary and (summary["start_errors"] >= sum(errors[0]) or gain in result.out)
-    assert summary["init_adapter"] == "accent" and 8 * errors[0][0] > sum(errors[1])
-    assert summary["errors"] == 8 * errors[0][0] + sum(errors[1][1:])
-    tasks = [json.loads(file.read_text()) for file in (place / "few/folds").glob("*/task.json")]
-    assert sorted(str(task["init_adapter"]) for task in tasks) == ["None", *3 * ["accent"]]
 
 
 def test_data_that_can_not_be_learnt_from(place, run_command, caplog):

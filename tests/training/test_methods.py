@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from test_train import bad_start, options_of, record, tensors
 from tiny_models import tiny, tiny_processor
 
 from ia3_speech import Bank, load, load_adapter, load_base
@@ -18,6 +17,7 @@ from ia3_speech.common.cli import CONFIGURATIONS
 from ia3_speech.common.errors import AdapterError
 from ia3_speech.model.base import Base, make_base
 from ia3_speech.training.run import train
+from tests.commands.test_train import bad_start, options_of, record, tensors
 
 ROOT = Path(__file__).parents[2]
 PRESETS = ("dora", "ln_tuning", "lora", "vera")

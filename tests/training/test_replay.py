@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_methods import place
-from test_train import options_of, record, same, tensors
 from torch import nn
 
 from ia3_speech import load_base
@@ -15,6 +13,8 @@ from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.feature_cache import FeatureCache
 from ia3_speech.training.replay import read_replay, replay_digest, replay_losses
 from ia3_speech.training.run import train
+from tests.commands.test_train import options_of, record, same, tensors
+from tests.training.test_methods import place
 
 __all__ = ["place"]  # a fixture
 

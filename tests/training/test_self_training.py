@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 from corpus_files import contents
 from safetensors.torch import load_file
 from tiny_models import random_adapter, tiny_whisper
@@ -87,23 +86,6 @@ def test_a_run_writes_the_files_of_train(place, run_command, monkeypatch, few):
     load_adapter(load_base(place / "base").model, out / "adapter")
     assert (out / "adapter" / GATE).is_file() == bool(summary["selected_round"])
     assert self_train(run_command, place, *replay).out == f"{out}: up to date\n"
-
-
-@pytest.mark.usefixtures("bad_start")
-def test_a_killed_run_goes_on(place, run_command, monkeypatch):
-    assert self_train(run_command, place, "--replay", "none", out="whole").code == 0
-
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(self_training.SelfTraining, "save", killed)
-        assert self_train(run_command, place, "--replay", "none").code == 130
-    finished = (place / "exp/round1/exp/train.json").stat().st_mtime_ns
-    assert self_train(run_command, place, "--replay", "none").code == 0
-    assert (place / "exp/round1/exp/train.json").stat().st_mtime_ns == finished
-    whole, resumed = (load_file(place / out / "adapter" / OWN_WEIGHTS) for out in ("whole", "exp"))
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 def test_of_silence_noise_and_music_nothing_is_learnt(tmp_path, run_command, base_folder, shared_data):

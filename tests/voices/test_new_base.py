@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from test_corrections import WORDY, learn_with, place  # noqa: F401
 from tiny_models import random_adapter
 
 from ia3_speech.adapters import registry
@@ -12,6 +11,7 @@ from ia3_speech.adapters.record import read_record, write_record
 from ia3_speech.commands import voices
 from ia3_speech.common.errors import UserError
 from ia3_speech.voices import voice
+from tests.voices.test_corrections import WORDY, learn_with, place  # noqa: F401
 
 
 @pytest.fixture
