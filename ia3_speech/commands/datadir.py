@@ -1,11 +1,10 @@
-"""Kaldi data directories: validate, fix, subset, split, segment, compare; convert a Hugging Face dataset.
+"""Kaldi data directories: validate, fix, subset, split, segment; convert a Hugging Face dataset.
 
     ia3-speech datadir validate --check-audio data/train
     ia3-speech datadir fix data/train
     ia3-speech datadir subset data/train data/train_1k --first 1000
     ia3-speech datadir split data/all data/train data/dev --by speaker --fraction 0.15
     ia3-speech datadir segment data/long data/train --base mini
-    ia3-speech datadir overlap data/train data/dev data/test
     ia3-speech datadir from-dataset USER/CORPUS data/corpus --split test
 
 A data directory holds wav.scp, text, utt2spk, spk2utt and perhaps segments, utt2dur and labels: utt2LABEL,
@@ -28,7 +27,6 @@ from ia3_speech.data.kaldi import (
     split_data_directory,
     subset_data_directory,
 )
-from ia3_speech.data.kaldi.overlap import describe_overlap
 from ia3_speech.data.utterance import BadAudio, bad_audio_report, load_utterances
 
 log = logging.getLogger(__name__)
@@ -109,28 +107,11 @@ def segment(
     print(f"{target}: {segment_data_directory(source, target, load_base(base), **options)[1]}")
 
 
-def overlap(*data: Path) -> None:
-    """Print how many speakers and sentences the test set (the last directory) shares with train and dev.
-
-    A speaker corpus has to share speakers and an accent corpus must not, so shared ones are only counted. An
-    utterance (an id or audio) that is in the test set and in train or dev is an error.
-
-    Args:
-        data: train, dev (optional, selects the epoch) and test, in this order.
-    """
-    if len(data) < 2:
-        raise UserError("overlap needs two data directories: for training and for testing")
-    *used, tested = [read_data_directory(path, wav=False, spk_sort=False) for path in data]
-    for directory in used:
-        print(describe_overlap(directory, tested))
-
-
 SUB_COMMANDS = {
     "validate": validate,
     "fix": printed(fix_data_directory),
     "subset": printed(subset_data_directory),
     "split": printed(split_data_directory),
     "segment": segment,
-    "overlap": overlap,
     "from-dataset": printed(convert_dataset),
 }

@@ -119,7 +119,7 @@ def replaced(match: re.Match, spoken: Callable[[re.Match], str], changes: Counte
     if changes is not None:
         changes[f"{match[0].strip()} → {words.strip()}"] += 1
     before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
-    return f"{' ' * before.isalnum()}{words}{' ' * after.isalnum()}"
+    return f"{' ' if before.isalnum() else ''}{words}{' ' if after.isalnum() else ''}"
 
 
 # ---- the parts of a number

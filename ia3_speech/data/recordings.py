@@ -84,13 +84,12 @@ def find_recordings(paths: Iterable[str]) -> tuple[list[Recording], list[str]]:
             files = files_below(Path(path), bad)
             audio = [file for file in files if file.suffix.lower() in AUDIO_SUFFIXES]
             recordings += [Recording(file, str(file), file.relative_to(path)) for file in audio]
-            hint = "since its format is not decoded (convert it to wav, flac, ogg or mp3)"
-            bad += [f"{file}: not read, {hint}" for file in files if file.suffix.lower() in UNREAD_SUFFIXES]
+            unread = [file for file in files if file.suffix.lower() in UNREAD_SUFFIXES]
+            bad += [f"{file}: its format is not decoded (convert it to wav, flac or mp3)" for file in unread]
             if Path(path, "wav.scp").exists() and not audio:
                 bad.append(f"{path}: is a Kaldi data directory (ia3-speech decode {Path(path)} DECODE_DIR)")
             elif not audio:
-                searched = " ".join(sorted(AUDIO_SUFFIXES))
-                bad.append(f"{path}: no audio files in this folder (searched for {searched})")
+                bad.append(f"{path}: no audio files in this folder ({' '.join(sorted(AUDIO_SUFFIXES))})")
         elif not os.path.exists(path):  # noqa: PTH110
             bad.append(f"{path}: no such file or folder")
         elif stat.S_ISFIFO(os.stat(path).st_mode):  # noqa: PTH116 (/dev/stdin behind `|`, and <(command))
@@ -132,8 +131,7 @@ def recordings_from_pipe(stream: BinaryIO, name: str = STDIN) -> tuple[list[Reco
         return [Recording(file, name, Path("stdin" if name == STDIN else Path(name).name))], []
     paths = [os.fsdecode(line.rstrip(b"\r")) for line in data.split(b"\n") if line.strip()]
     if not paths:
-        name = "stdin" if name == STDIN else name
-        raise UserError(f"no files were given, and {name} is empty (--help shows how to use it)")
+        raise UserError("no files were given, and stdin is empty (--help shows how to use it)")
     return find_recordings(paths)
 
 
@@ -152,10 +150,8 @@ def output_paths(recordings: Sequence[Recording], folder: Path, suffix: str) -> 
         paths.append(folder / target.with_name(file_stem(target) + suffix))
         other = owners.setdefault(paths[-1], recording)
         if other is not recording and Path(other.path).resolve() != Path(recording.path).resolve():
-            raise UserError(
-                f"{other.path} and {recording.path} would both be written to {paths[-1]} (rename one, or "
-                f"give each a different `output_dir`; the sub-folders of a folder are kept)"
-            )
+            both = f"{other.path} and {recording.path} would both be written to {paths[-1]}"
+            raise UserError(f"{both} (rename one, or give each a different `output_dir`)")
     return paths
 
 
@@ -224,10 +220,8 @@ def from_samples(samples: Any, sampling_rate: float, *, channels: bool = False) 
     wrong_shape = wave.ndim != 1 and not (channels and wave.ndim == 2)
     if wrong_shape or (wave.size and not np.issubdtype(wave.dtype, np.floating)):
         wanted = "(samples,) or (channels, samples)" if channels else "(samples,)"
-        raise ValueError(
-            f"a waveform is float, of shape {wanted} and full scale ±1, not {wave.dtype} of shape "
-            f"{wave.shape} ({'' if channels else 'average channels; '}divide int16 by 32768)"
-        )
+        is_not = f"not {wave.dtype} of shape {wave.shape} (divide int16 by 32768)"
+        raise ValueError(f"a waveform is float, of shape {wanted} and full scale ±1, {is_not}")
     wave = wave.astype(np.float32, copy=False)
     if wave.ndim == 2:
         return audio_files.to_mono([(wave.T, sampling_rate)], "audio")

@@ -212,9 +212,9 @@ class SubwordVocabulary(Vocabulary):
     def encode(self, text: str, drop_unknown: bool = False) -> list[int]:
         """Token ids of the subwords of `text`. Raises TextError as `Vocabulary.encode`."""
         text = self.without_unknown(self.recase(text)) if drop_unknown else self.recase(text)
-        ids = self.tokenizer(text, add_special_tokens=False).input_ids
-        if unknown := sorted(self.missing([text])) or [text] * (self.tokenizer.unk_token_id in ids):
-            raise cannot_write(text, unknown)
+        ids, unknown = self.tokenizer(text, add_special_tokens=False).input_ids, sorted(self.missing([text]))
+        if unknown or self.tokenizer.unk_token_id in ids:
+            raise cannot_write(text, unknown or [text])
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:

@@ -10,7 +10,7 @@ A stream is cut where it pauses (`vad.SpeechDetector`), and speech without a pau
 recording. The final text of a piece is the recogniser's text of the whole piece, hence the same as offline;
 the cuts do not depend on the portions. Silence between pieces is not transcribed.
 
-A partial text comes from logits of which only the newest are computed, with some audio to their left:
+For a partial text only the newest logits are computed, with some audio to their left:
 
     piece:    |~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~|
     logits:   |-------- kept ---------|---- new -----|

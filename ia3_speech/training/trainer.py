@@ -220,17 +220,15 @@ class Trainer:
         self.decay_to_one()
         return value, sum(e.seconds for e in examples)
 
+    @torch.no_grad()
     def decay_to_one(self) -> None:
         """Weight decay, decoupled from the gradient, of l − 1, since 1 is the identity; then the limits of
         the trust region."""
         decay = self.optimizer.param_groups[0]["lr"] * self.options.decay_to_one
-        if decay or self.options.trust_region:
-            with torch.no_grad():
-                for name, p in self.parameters.items():
-                    if not ia3.is_head(name):
-                        p.sub_((p - 1) * decay)
-                        if limit := self.options.trust_region:
-                            p.clamp_(1 - limit, 1 + limit)
+        limit = self.options.trust_region or math.inf
+        for name, p in self.parameters.items() if decay or limit < math.inf else ():
+            if not ia3.is_head(name):
+                p.sub_((p - 1) * decay).clamp_(1 - limit, 1 + limit)
 
     # ---- evaluation
 
@@ -282,15 +280,14 @@ class Trainer:
         nothing is decoded again: an unadapted Whisper repeats itself in short windows."""
         self.model.eval()
         search = self.base.greedy if self.state.step else self.base.quick
-        texts = [""] * len(self.dev_pieces)
+        texts: dict[int, str] = {}  # of the pieces
         seconds = [piece.duration for _, piece in self.dev_pieces]
         for batch in make_batches(seconds, self.options.batch_seconds, seed=0, epoch=0):
             pieces = [self.dev_pieces[i][1] for i in batch]
-            for i, text in zip(batch, self.cache.texts(pieces, search), strict=True):
-                texts[i] = text
+            texts |= zip(batch, self.cache.texts(pieces, search), strict=True)
         utterance_texts: list[list[str]] = [[] for _ in self.dev]
-        for (number, _), text in zip(self.dev_pieces, texts, strict=True):
-            utterance_texts[number].append(text)
+        for i, (number, _) in enumerate(self.dev_pieces):
+            utterance_texts[number].append(texts[i])
         mode = self.base.scoring_mode(self.options.normalize)
         pairs = zip(self.dev, utterance_texts, strict=True)
         return [text_errors(e.utterance.text, " ".join(pieces), mode) for e, pieces in pairs]

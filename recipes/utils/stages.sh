@@ -251,7 +251,7 @@ validate() {
     [[ ! -d $data/train || $set == train || $set == dev ]] ||
       cmp -s "$data/train/text" "$data/$set/text" || # folds
       $once "$data/valid/overlap_$set" "$data/train" $(is_few || echo "$data/dev") "$data/$set" -- \
-        python -m ia3_speech datadir overlap "$data/train" $(is_few || echo "$data/dev") "$data/$set"
+        overlap.py "$data/train" $(is_few || echo "$data/dev") "$data/$set"
   done
 }
 

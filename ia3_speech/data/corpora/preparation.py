@@ -65,7 +65,7 @@ def divide(
     by_speaker = speakers_known and len({u.speaker for u in utterances}) >= MIN_SPEAKERS
 
     def held_out(name: str, pool: Sequence[Utterance], share: float) -> set[str]:
-        """Ids of a share of the speakers or sentences, of which none is in two sets."""
+        """The ids of a share of the speakers or sentences; no speaker or sentence is in two sets."""
         # One speaker may have become test.
         is_many = by_speaker and len({u.speaker for u in pool}) >= MIN_SPEAKERS - 1
         units = {u.id: u.speaker if is_many else normalize(u.text or "") for u in pool}

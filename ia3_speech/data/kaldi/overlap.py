@@ -1,13 +1,9 @@
-"""Overlap of data directories, of their normalised texts: a test set and the sets that training uses.
-
-ia3-speech datadir overlap data/train data/dev data/test
-"""
+"""Overlap of data directories, of their normalised texts: a test set and the sets that training uses."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ia3_speech.common.errors import DataError
 from ia3_speech.common.formatting import plural
 from ia3_speech.data.kaldi.directory import DataDirectory
 from ia3_speech.data.text import normalize
@@ -97,17 +93,6 @@ def find_overlap_by_speaker(adapted_on: Mapping[str, Collection[str]], data: Dat
         unseen=frozenset(sentences.keys() - seen),
         by_speaker=True,
     )
-
-
-def describe_overlap(data: DataDirectory, test: DataDirectory) -> str:
-    """`test and train share 2 of 24 speakers and 0 of 240 sentences`. Raises DataError for common audio."""
-    if common := common_utterances(data, test):
-        fault = f"utterance {common[0]} is also in {data.path}"
-        raise DataError(f"{test.path}: {fault}: a test set must not hold data that training uses")
-    overlap = find_overlap([data], test)
-    speakers = f"{overlap.common_speakers} of {overlap.speakers} speakers"
-    sentences = f"{overlap.common_sentences} of {overlap.sentences} sentences"
-    return f"{test.path.name} and {data.path.name} share {speakers} and {sentences}"
 
 
 def overlap_of_train_and_dev(train: DataDirectory, dev: DataDirectory) -> list[str]:
