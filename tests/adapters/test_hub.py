@@ -260,31 +260,25 @@ def test_by_its_id_online_and_offline(run, server, adapter, tmp_path):
     assert len(server.asked) == first  # nothing was asked
     assert "domain=legal" in run("show", "me/clinic").out
     assert "domain=legal" in run("show", "me/clinic", endpoint="http://127.0.0.1:9").out
-    code, _, err = run("show", "me/other", offline=True)
-    assert code == 1 and "HF_HUB_OFFLINE" in err and f"{tmp_path / 'hf/hub'}, has no copy" in err
+    assert "HF_HUB_OFFLINE" in run("show", "me/other", offline=True).err
     for words in (("pull", "me/other"), ("push", tmp_path / "exp/a", "me/other")):
-        code, _, err = run(*words, endpoint="http://127.0.0.1:9")
-        assert code == 1 and "error: me/other: the Hub, http://127.0.0.1:9, can't be reached" in err
+        refused = run(*words, endpoint="http://127.0.0.1:9")
+        assert refused.code == 1 and refused.err.startswith("error: me/other: the Hub")
 
 
 def test_a_persons_adapter_is_not_published_by_accident(run, server, adapter):
     source = adapter(labels={"speaker": "42"})
     code, _, err = run("push", source, "me/s42")
-    assert code == 1 and "biometric data" in err and "--private" in err and "--consent" in err
-    assert server.asked == []
+    assert code == 1 and "biometric data" in err and server.asked == []
     assert run("push", source, "me/s42", "--private")[0] == 0
     assert server.repositories["me/s42"].private
-    code, _, err = run("pull", "me/s42", token="")
-    assert code == 1 and "401 Client Error" in err and "HF_TOKEN" in err
-    assert run("pull", "me/s42")[0] == 0
+    assert [run("pull", "me/s42", token=token).code for token in ("", TOKEN)] == [1, 0]
     server.repositories["me/public"] = Repository()
-    code, _, err = run("push", source, "me/public", "--private")
-    assert code == 1 and "is public, and --private was asked for" in err
+    assert run("push", source, "me/public", "--private").code == 1
     assert server.repositories["me/public"].files == {}
     assert run("push", source, "me/public", "--consent")[0] == 0
     (source / METADATA).write_text(json.dumps({"labels": ["speaker", "42"]}))
-    code, _, err = run("push", source, "me/other")
-    assert code == 1 and "damaged" in err
+    assert run("push", source, "me/other").code == 1
 
 
 # ---- what goes wrong

@@ -204,11 +204,8 @@ def with_bars(text: str) -> list[Word]:
         ("plan | colon | new line | rest | period", {"plan colon new line": "Plan:", "rest period": "Rest."}),
         ("fever | open bracket | mild | close bracket", {"fever": "Fever",
                                                          "open bracket mild close bracket": "(mild)"}),
-        ("no mass full stop | colon | normal", {"no mass full stop": "No mass.", "colon": "Colon",
-                                                "normal": "normal"}),
         ("blood pressure | ninety | over sixty", {"blood pressure": "Blood pressure",
                                                   "ninety over sixty": "90/60"}),
-        ("new line | no fever", {"new line no fever": "No fever"}),
     ],
 )  # fmt: skip
 def test_pauses_and_segments(spoken, segments):

@@ -49,8 +49,8 @@ def test_from_clips_to_the_table(local, corpus, random_base, capsys, monkeypatch
         local.study.main(local.study.Options(**same))
     local.study.main(local.study.Options(**options))
     printed = capsys.readouterr().out
-    assert "silent.wav: silent" in printed and "keywords.csv:16: no such file" in printed
-    assert "keywords.csv:17: unknown keyword 'snowboy' (train has alexa, jarvis)" in printed
+    for fault in ("silent.wav: silent", "keywords.csv:16: no such file", "keywords.csv:17: unknown keyword"):
+        assert fault in printed
     names = ("train", "dev", "test", "background")
     sets = {name: list(read_data_directory(corpus / "data/keywords" / name, text=False)) for name in names}
     assert len(sets["test"]) == 7 * (2 + 2 + 2) and len(sets["background"]) == 2 * 2
