@@ -178,7 +178,7 @@ PIECE_TOKENIZERS = {"lasr": lasr_tokenizer, "parakeet": parakeet_tokenizer}
 
 
 def tiny_whisper(**sizes: int) -> tuple[torch.nn.Module, Any]:
-    """A random Whisper of two layers, whose decoder writes single bytes, and its processor."""
+    """A random Whisper of two layers, whose decoder writes up to 128 single bytes, and its processor."""
     import transformers as hf
     from tokenizers.pre_tokenizers import ByteLevel
 
@@ -193,7 +193,7 @@ def tiny_whisper(**sizes: int) -> tuple[torch.nn.Module, Any]:
     special = {"pad_token_id": 256, "bos_token_id": 256, "eos_token_id": 256, "decoder_start_token_id": 257}
     config = hf.WhisperConfig(
         vocab_size=264, d_model=16, num_mel_bins=8, suppress_tokens=None, begin_suppress_tokens=None,
-        **sizes, **special,
+        max_target_positions=128, **sizes, **special,
     )  # fmt: skip
     torch.manual_seed(0)
     model = hf.WhisperForConditionalGeneration(config).eval()
@@ -207,6 +207,6 @@ def tiny_whisper(**sizes: int) -> tuple[torch.nn.Module, Any]:
         is_multilingual=True, lang_to_id={"<|en|>": ids["<|en|>"], "<|de|>": ids["<|de|>"]},
         task_to_id={name: ids[f"<|{name}|>"] for name in ("translate", "transcribe")},
         no_timestamps_token_id=ids["<|notimestamps|>"], prev_sot_token_id=ids["<|startofprev|>"],
-        return_timestamps=False, max_length=448, **special,
+        return_timestamps=False, max_length=128, **special,
     )  # fmt: skip
     return model, hf.WhisperProcessor(hf.WhisperFeatureExtractor(feature_size=8), tokenizer)

@@ -80,7 +80,3 @@ def test_json(run, adapter):
         "inhibiting": 1.0, "amplifying": 0.0,
     }  # fmt: skip
     assert shown["placements"] == ["key", "value"]
-    of_head = {"method": "head", "placements": ["key"], "layers": "all"}  # of the options' defaults
-    (adapter / "ia3_speech.json").write_text(json.dumps(RECORD | {"config": of_head}))
-    shown = json.loads(run("show", adapter, "--format", "json").out)
-    assert shown["method"] == "head" and not {"placements", "layers"} & shown.keys()

@@ -62,18 +62,6 @@ def test_one_file_is_its_text_and_several_are_lines_in_the_order_given(run, audi
     assert run(*names, "--base", tiny_folder) == (0, "".join(lines), "")
 
 
-def test_dictation_writes_what_was_said_and_keeps_it(run, audio, tiny_folder):
-    heard = run("--base", tiny_folder, audio("a.wav"))[1].rstrip("\n")
-    word = heard.split()[0]
-    Path("own.yaml").write_text(json.dumps({"rules": {word: "Well,"}}), "utf-8")
-    written, own = heard.replace(word, "Well,"), ["--dictation-rules", "own.yaml", "--dictation-off", "names"]
-    for flags in (["--format", "dictation"], ["--dictation"]):
-        assert run("--base", tiny_folder, *flags, *own, "a.wav") == (0, f"{written}\n", "")
-    record = json.loads(run("--base", tiny_folder, "--format", "json", "--dictation", *own, "a.wav")[1])
-    assert (record["text"], record["raw_text"]) == (written, heard)
-    assert "raw_text" not in json.loads(run("--base", tiny_folder, "--format", "json", "a.wav")[1])
-
-
 def test_folders_are_searched_and_a_path_never_breaks_its_line(run, audio, tiny_folder):
     hidden = ["d/.trash/a.wav", "d/._a.wav"]
     for name in ("d/b.wav", "d/a.FLAC", "d/sub/c.ogg", "d/Z.mp3", "x\ty\n.wav", *hidden):
@@ -157,8 +145,6 @@ def test_paths_in_any_bytes_come_out_as_they_went_in(audio, tiny_folder, monkeyp
     ("flags", "message"),
     [
         ("--base none/such/base", "no base 'none/such/base'"),
-        ("--format xml", "--format: 'xml'"),
-        ("--channels split --adapter left=nobody", "nobody: no adapter has this name"),
         ("--max-seconds nan", "--max-seconds is nan"),
         ("--output-dir out d/a.wav", "a.wav and d/a.wav would both be written to out/a.txt"),
     ],

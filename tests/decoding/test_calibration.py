@@ -10,6 +10,7 @@ import pytest
 
 from ia3_speech.adapters.spec import AdapterSpec, parse_sum
 from ia3_speech.common.errors import UserError
+from ia3_speech.data.kaldi import subset_data_directory
 from ia3_speech.decoding.calibrations import find_scaling, search_key, store_scaling, uncalibrated
 from ia3_speech.decoding.options import LoadOptions
 from ia3_speech.decoding.recognizer import Recognizer
@@ -26,7 +27,8 @@ OUT_OF_DOMAIN = Path(__file__).parents[2] / "ia3_speech/out_of_domain/librispeec
 
 def test_what_is_fitted_has_a_smaller_cross_entropy(tmp_path, run_command):
     options, out = ("--search", "beam", "--base", "mini"), tmp_path / "confidence.yaml"
-    *shown, last = run_command("calibrate", OUT_OF_DOMAIN, *options, "--out", out).out.splitlines()
+    subset_data_directory(OUT_OF_DOMAIN, tmp_path / "data", first=15)
+    *shown, last = run_command("calibrate", tmp_path / "data", *options, "--out", out).out.splitlines()
     assert last == f"{out}: take it as --config of ia3-speech transcribe"
     before, after = (re.findall(r"cross-entropy (\S+) .* error (\S+)%", line)[0] for line in shown[:2])
     assert float(after[0]) < float(before[0])
@@ -83,9 +85,7 @@ def test_a_scaling_is_found_for_the_search_that_it_was_fitted_with_alone(calibra
         ({"lm": lm}, None),
         ({"lm": lm, "lm_weight": 0.7, "word_score": 1.0}, None),
         ({"lm": lm, "lm_weight": 0.7, "hotwords": terms}, None),
-        ({"search": "beam"}, None),
         ({"search": "greedy"}, None),
-        ({"search": "greedy", "hotwords": terms, "hotword_weight": 1.0}, None),
     ]:
         assert find_scaling(base, AdapterSpec(), record(**options)) == scaling, options
         said = uncalibrated(Recognizer(base, search_record=record(**options)))

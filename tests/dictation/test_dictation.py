@@ -57,9 +57,7 @@ dispense one hundred five milligram tablets
 two and a half milligrams
 one point zero milligrams
 five comma two milligrams
-at eight hundred five milligrams were given
 vitamin d three thousand units
-on day one hundred milligrams
 in two thousand five milligrams were given
 grew five gram negative rods
 blood pressure ten over twenty

@@ -64,17 +64,16 @@ def test_auto_is_bfloat16_where_it_is_faster_here(monkeypatch):
     monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: True)
     cache = Path(os.environ["IA3_SPEECH_HOME"]) / "precision.json"
     model, threads = load_base("mini").model, torch.get_num_threads()
-    chosen, reason = choose_precision("auto", model)
+    chosen, _ = choose_precision("auto", model)
     [(what, (single, half))] = json.loads(cache.read_text()).items()
-    assert chosen == ("bf16" if 1.1 * half <= single else "no") and what in reason and "512 × 2048" in what
+    assert chosen == ("bf16" if 1.1 * half <= single else "no")
     assert torch.get_num_threads() == threads
     for seconds, expected in (([2.3, 3.9], "no"), ([1.0, 0.95], "no"), ([1.0, 0.5], "bf16")):
         cache.write_text(json.dumps({what: seconds, "another": [1.0, 1.0]}))
         assert choose_precision("auto", model)[0] == expected
-    for damaged in ("", "[]", f'{{"{what}": ["x", null]}}'):
-        cache.write_text(damaged)
-        choose_precision("auto", model)
-        assert json.loads(cache.read_text())[what][0] > 0
+    cache.write_text(f'{{"{what}": ["x", null]}}')  # damaged: it is measured again
+    choose_precision("auto", model)
+    assert json.loads(cache.read_text())[what][0] > 0
     assert [choose_precision(given, model)[0] for given in ("no", "bf16")] == ["no", "bf16"]
     assert choose_precision("auto", model, "int8")[0] == "no"
     monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: False)
@@ -82,8 +81,8 @@ def test_auto_is_bfloat16_where_it_is_faster_here(monkeypatch):
     assert choose_precision("auto", model) == ("no", "cpu has no instructions for bfloat16")
 
 
-@pytest.mark.parametrize("padding", [0, 5, 128, 256, 400])
-@pytest.mark.parametrize("frames", [1, 7, 300, 700])
+@pytest.mark.parametrize("padding", [0, 128, 400])
+@pytest.mark.parametrize("frames", [1, 700])
 def test_the_convolution_by_transforms(frames, padding):
     torch.manual_seed(0)
     conv = torch.nn.Conv1d(6, 6, 256, padding=padding, groups=6).double()

@@ -11,7 +11,7 @@ from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model.base import make_base
 from tests.adapters.test_bank import random_adapter
 
-CALLS, THREADS = 200, 4
+CALLS, THREADS = 72, 4
 NAMES = ["a", None, "b"]
 WAVES = noise_waves(0.25, 0.56, 0.41, 0.31, 0.5, 0.44)
 
@@ -25,7 +25,7 @@ def banked(base) -> Bank:
 
 
 def wrong_results(base) -> int:
-    """How many of 200 calls, of three sorts and on batches of every size, differ from the call alone."""
+    """How many of 72 calls, of three sorts and on batches of every size, differ from the call alone."""
     bank, recognizer = banked(base), Recognizer(base)
     batches = [[WAVES[i] for i in order] for order in ([0], [1, 2], [3, 4, 5], [5, 0], [2], [4, 1, 3])]
 
@@ -47,10 +47,7 @@ def wrong_results(base) -> int:
     return sum(not equal(result, alone[number % 18]) for number, result in enumerate(together))
 
 
-@pytest.mark.parametrize(
-    ("name", "train"),
-    [("wav2vec2", False), ("hubert-stable", True), ("data2vec", False), ("conformer-rotary", True)],
-)
+@pytest.mark.parametrize(("name", "train"), [("wav2vec2", False), ("conformer-rotary", True)])
 def test_four_threads(processor, name, train):
     """A rotary Conformer stores the positions of its last batch."""
     base = make_base(tiny(name), tiny_processor(name, processor.tokenizer), name)

@@ -100,10 +100,10 @@ def test_the_base_does_not_diverge_from_itself(base):
     base.window = "short"
     summaries = [base.summary(row) for row in base.logits(WAVES)]
     encoded, frames, _ = examples(base)
-    assert float(base.divergence(encoded, frames, summaries).abs().max()) < 1e-3
+    assert float(base.divergence(encoded, frames, summaries).abs().max()) < 1e-5
     attach_random(base.model)
     encoded, frames, _ = examples(base)
-    assert float(base.divergence(encoded, frames, summaries).min()) > 1e-3
+    assert float(base.divergence(encoded, frames, summaries).min()) > 1e-4
 
 
 def test_merged_equals_unmerged_and_comes_back(base):
@@ -163,7 +163,7 @@ def test_texts_in_one_case_are_written_as_whisper_writes():
 
 def test_a_text_that_does_not_fit_is_named(base):
     assert base.misfit([1] * 20, 16_000) is None
-    assert base.misfit([1] * 500, 16_000) == "its text has 500 tokens, and the decoder writes 443"
+    assert base.misfit([1] * 500, 16_000) == "its text has 500 tokens, and the decoder writes 123"
     assert base.misfit([1], 500_000) == "its 31.25 s exceed the window of 30 s"
 
 
@@ -276,10 +276,10 @@ def test_an_adapter_is_trained_decoded_and_scored(folder, data, run_command):
     config = read_record(data / "exp/adapter")["config"]
     assert (config["window"], config["language"]) == ("short", "en")
     decode = ["decode", "--adapter", data / "exp/adapter", "--guard", "off", data / "dev", data / "decode"]
-    decoded = run_command(*decode)
+    run_command(*decode)
     record = json.loads((data / "decode/decode.json").read_text())
     assert (record["scoring"], record["language"], record["task"]) == ("english", "en", "transcribe")
-    assert record["decoded_again"] == 2 and "2 repetitive or improbable texts" in decoded.err
+    assert record["decoded_again"] == 2
     assert "English normaliser" in run_command("score", data / "dev", data / "decode").out
     assert json.loads((data / "decode/score.json").read_text())["normalize"] == "english"
     refused = run_command("decode", "--base", folder, "--language", "xx", data / "dev", data / "other")

@@ -79,10 +79,9 @@ def test_a_row_of_a_batch_is_that_row_alone_and_the_models(graph, random_base):
 
 
 def test_rows_in_int8(processor, tmp_path, monkeypatch):
-    """Of a WavLM, whose attention is computed by its projections; calibrated on two clips."""
+    """Of a WavLM, whose attention is computed by its projections; calibrated on the shortest clip."""
     (tmp_path / "clips").mkdir()
-    for clip in sorted(int8.SPEECH.iterdir())[:2]:
-        shutil.copy(clip, tmp_path / "clips")
+    shutil.copy(min(int8.SPEECH.iterdir(), key=lambda clip: clip.stat().st_size), tmp_path / "clips")
     monkeypatch.setattr(int8, "SPEECH", tmp_path / "clips")
     models = [tiny("wavlm") for _ in range(2)]
     base, other = (make_base(m, tiny_processor("wavlm", processor.tokenizer), "wavlm") for m in models)
@@ -154,7 +153,6 @@ def test_what_does_not_fit_is_named(graph, speaker42, recordings, tmp_path):
     for adapter, message in (
         (changed("other", len, zeros), "another base"),
         (changed("long", lambda t: t.update(long), {}), r"k_proj.ia3_key has shape \(33,\)"),
-        (changed("nan", lambda t: t[KEY].fill(np.nan), {}), "k_proj.ia3_key holds NaN"),
         (changed("less", lambda t: t.pop(KEY), {}), r"k_proj\.ia3_key, which its tensors lack"),
         (changed("head", lambda t: t.update(head), {}), "lm_head.bias is of a trained head"),
     ):

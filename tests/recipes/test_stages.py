@@ -50,7 +50,7 @@ def test_what_can_not_be_meant_is_refused_and_nothing_made(located, options, mes
     assert not (tmp_path / "exp").exists()
 
 
-@pytest.mark.parametrize("speaker", ["$x", "`x`", "a;b", "it's", 'a"b', "-rf", "..", "J_JOB", "{a,b}"])
+@pytest.mark.parametrize("speaker", ["$(touch${IFS}X)", "`x`", "a;b", "-rf", "..", "J_JOB"])
 def test_speakers_are_plain_words(tmp_path, speaker):
     """In the second table; those of the first, among them letters beyond ASCII, are."""
     (tmp_path / "a").write_text("a-1 Zoë_1.x-a@k\n")

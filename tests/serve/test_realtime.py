@@ -170,10 +170,6 @@ def test_a_dictated_item_ends_when_no_later_word_can_change_its_text(serving, re
     completed = [event for event in events if event["type"] == COMPLETED]
     assert [event["transcript"] for event in completed] == expected
     assert [word["word"] for event in completed for word in event["words"]] == words
-    ends = [word["end"] for event in completed for word in event["words"]]
-    assert ends == sorted(ends) and ends[-1] < len(data) / 48_000
-    partial = [event["text"] for event in events if event["type"] == f"{TRANSCRIPTION}.partial"]
-    assert any("AROUND" in text for text in partial)
 
 
 WRONG = [

@@ -69,8 +69,7 @@ def self_train(run_command, place: Path, *options: object, data: str = "data", o
 def test_a_run_writes_the_files_of_train(place, run_command, monkeypatch, few):
     monkeypatch.setattr(self_training, "FEW", 1_000 if few else 0)
     before = contents(place / "data")
-    replay = ("--replay", "none") if few else ()
-    result = self_train(run_command, place, *replay)
+    result = self_train(run_command, place, "--replay", "none")
     assert result.code == 0, result.err
     assert contents(place / "data") == before
     out = place / "exp"
@@ -80,20 +79,18 @@ def test_a_run_writes_the_files_of_train(place, run_command, monkeypatch, few):
     assert summary["rounds"][0]["learnt_utterances"] == len(learnt)
     assert not any("not to be read" in label.text for label in learnt)
     ids = [utterance.id for utterance in read_data_directory(place / "data")]
-    judges = json.loads((out / "held_out_greedy.json").read_text())["words"]
-    assert [*judges] == (ids[2::3] if few else ids[4::5])
-    assert not {label.recording for label in learnt} & judges.keys()
+    held_out = json.loads((out / "held_out_greedy.json").read_text())["words"]
+    assert [*held_out] == (ids[2::3] if few else ids[4::5])
+    assert not {label.recording for label in learnt} & held_out.keys()
     load_adapter(load_base(place / "base").model, out / "adapter")
     assert (out / "adapter" / GATE).is_file() == bool(summary["selected_round"])
-    assert self_train(run_command, place, *replay).out == f"{out}: up to date\n"
+    assert self_train(run_command, place, "--replay", "none").out == f"{out}: up to date\n"
 
 
 def test_of_silence_noise_and_music_nothing_is_learnt(tmp_path, run_command, base_folder, shared_data):
-    time = np.arange(4 * 16_000) / 16_000
-    sounds = {"silence": 1e-5 * np.random.default_rng(0).standard_normal(len(time))}
-    for number, chord in enumerate(([262, 330, 392], [220, 277, 330], [196, 247, 294, 392])):
-        tones = sum(np.sin(2 * np.pi * pitch * time) * np.exp(-3 * (time % 0.5)) for pitch in chord)
-        sounds[f"music{number}"] = 0.1 * tones
+    time = np.arange(2 * 16_000) / 16_000
+    tones = sum(np.sin(2 * np.pi * pitch * time) * np.exp(-3 * (time % 0.5)) for pitch in (262, 330, 392))
+    sounds = {"silence": 1e-5 * np.random.default_rng(0).standard_normal(len(time)), "music": 0.1 * tones}
     for name in ("rain", "birds"):
         [file] = (shared_data / "noises").glob(f"*{name}*")
         sounds[name] = soundfile.read(file, frames=len(time))[0]
@@ -102,8 +99,7 @@ def test_of_silence_noise_and_music_nothing_is_learnt(tmp_path, run_command, bas
         soundfile.write(tmp_path / "data" / f"{name}.wav", wave, 16_000)
     options = ("--base", base_folder, "--data", tmp_path / "data", "--out", tmp_path / "exp")
     result = run_command("self-train", *options)
-    assert result.code == 0, result.err
-    assert "adapter: the start, after 6 recordings" in result.out and "is there speech" in result.out
+    assert result.code == 0 and "adapter: the start, after 4 recordings" in result.out, result.err
     assert all((t == 1).all() for t in load_file(tmp_path / "exp/adapter" / OWN_WEIGHTS).values())
 
 

@@ -196,6 +196,3 @@ def test_an_adapter_as_start_is_the_result_if_nothing_improves(place, caplog, mo
     assert before.keys() == after.keys() and len(after) == 2
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not (place / "more/decode").exists()
-    monkeypatch.setattr("ia3_speech.training.starts.CERTAINTY", 2.0)  # no start is
-    summary = adapt_to_speakers(options_of(place, "refused", **start, folds=0, k=5, learning_rate=1e-30))
-    assert summary["starts"] == {"the base": 2} and summary["base_errors"] == summary["start_errors"]

@@ -87,22 +87,6 @@ def test_all_faults_are_named_by_line(tmp_path):
     assert all(line.startswith(f"{path}:{start}") for line, start in zip(lines, starts, strict=True))
 
 
-@pytest.mark.parametrize(
-    ("lines", "message"),
-    [
-        (["file,text", 'a.wav,"two', "b.wav,three"], r"csv:2: unexpected end of data"),
-        (["", "clip;text"], r"csv:2: no column file"),
-        (["file,text", "d.wav,two", "a.wav,x"], r"/d\.wav: is not audio"),
-        (["file,text", "a.wav,the same", "b.wav,The same!"], r"out/\w+: no utterance is left"),
-    ],
-)
-def test_faults_are_named(tmp_path, lines, message):
-    folder = csv_corpus(tmp_path / "mine", lines, files=["a.wav", "b.wav", "c.wav"])
-    (folder / "d.wav").write_text("no sound")
-    with pytest.raises(UserError, match=message):
-        prepared(folder, tmp_path)
-
-
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "utf-8"])
 def test_files_of_excel(tmp_path, encoding):
     """With or without a byte-order mark, with TABs; with a first line that names the separator, or none."""
@@ -149,11 +133,6 @@ def test_of_a_few_minutes_no_dev_is_taken_away(tmp_path, monkeypatch, capsys):
     train, test = (read_data_directory(tmp_path / "out" / name) for name in ("train", "test"))
     assert len(train) == 20 and [u.id for u in train] == [u.id for u in test]
     assert not (tmp_path / "out/dev").exists() and "cross-validation evaluates" in capsys.readouterr().out
-    lines = plain(20)
-    split = [f"{line},{'split' if not n else 'test' if n > 15 else 'train'}" for n, line in enumerate(lines)]
-    csv_folder.prepare(csv_corpus(tmp_path / "divided", split), tmp_path / "other")
-    assert [len(read_data_directory(tmp_path / "other" / name)) for name in ("train", "test")] == [15, 5]
-    assert not (tmp_path / "other/dev").exists()
     named_dev = csv_corpus(tmp_path / "named", ["file,text", *(f"dev/{n}.wav,sentence {n}" for n in "abc")])
     csv_folder.prepare(named_dev, named_dev)  # recordings in a folder of the name of a set stay
     assert len(read_data_directory(named_dev / "train")) == 3 == len([*(named_dev / "dev").iterdir()])
