@@ -148,7 +148,7 @@ def shell(tmp_path_factory, clone, random_base, forking_path) -> dict[str, str]:
     return os.environ | variables
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]

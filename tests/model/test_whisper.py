@@ -313,8 +313,10 @@ def test_auto_chooses_by_audio_and_what_whisper_lacks_is_refused(folder, data, r
     for option in (("--test-time", "suta"), ("--alternatives", 2)):
         refused = run_command(*transcribe, *option)
         assert refused.code and "a Whisper model has no" in refused.err
-    translated = run_command(*transcribe, "--task", "translate", "--word-timestamps")
-    assert json.loads(translated.out)["task"] == "translate"
+    assert (
+        json.loads(run_command(*transcribe, "--task", "translate", "--word-timestamps").out)["task"]
+        == "translate"
+    )
     assert segment_data_directory(data / "dev", data / "cut", base)[0] == 0
     with pytest.raises(UserError, match="has no segmentation"):
         segment_data_directory(data / "dev", data / "cut", base, max_seconds=0.2)
