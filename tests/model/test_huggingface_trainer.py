@@ -49,7 +49,9 @@ def test_checkpoints_hold_the_adapters_labels_and_weight_decay_spares_it(tiny_fo
     trainer.create_optimizer()
     groups = {g["weight_decay"]: len(g["params"]) for g in trainer.optimizer.param_groups if g["params"]}
     assert groups == {0.0: len(vectors(model))}
+    frozen = {name: p.clone() for name, p in model.named_parameters() if not p.requires_grad}
     trainer.train()
+    assert all(torch.equal(tensor, model.get_parameter(name)) for name, tensor in frozen.items())
     assert read_record(tmp_path / "exp/checkpoint-2/adapter")["labels"] == {"accent": "scots"}
 
 

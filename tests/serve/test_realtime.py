@@ -105,9 +105,9 @@ def test_pauses_divide_speech_into_items(running, recordings):
         append(connection, data)
         events = until(connection, COMPLETED, len(expected))
         connection.session.update(session=session(transcription={"prompt": "codeine"}))
-        assert connection.recv().session.audio.input.transcription.model == "accent", (
-            "only the prompt changes"
-        )
+        assert (
+            connection.recv().session.audio.input.transcription.model == "accent"
+        )  # only the prompt changes
         append(connection, pcm(silence(0.5)))
         connection.input_audio_buffer.commit()
         assert until(connection, COMPLETED)[-1].transcript == ""
@@ -115,15 +115,13 @@ def test_pauses_divide_speech_into_items(running, recordings):
     assert kinds(events) == [*speech, *ITEM] * len(expected)
     completed = [event for event in events if event.type.endswith(".completed")]
     assert [event.transcript for event in completed] == expected and len(expected) >= 2
-    committed = [event for event in events if event.type.endswith(".committed")]
-    assert [e.previous_item_id for e in committed] == [None, *(e.item_id for e in committed[:-1])]
     for event in completed:
         deltas = [e.delta for e in events if e.type.endswith(".delta") and e.item_id == event.item_id]
         streamed = "".join(deltas)
         assert streamed == event.transcript or not event.transcript.startswith(streamed)
     started = [event.audio_start_ms for event in events if event.type.endswith("speech_started")]
     stopped = [event.audio_end_ms for event in events if event.type.endswith("speech_stopped")]
-    assert all(a < b for a, b in zip(started, stopped, strict=True)) and stopped[0] <= started[1]
+    assert started[0] < stopped[0] <= started[1] < stopped[1]
 
 
 def test_without_turn_detection_a_commit_ends_an_item(running, recordings, offline):

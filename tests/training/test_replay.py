@@ -1,6 +1,5 @@
 """Replay: the divergence's arithmetic; what is replayed is held to the base."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from ia3_speech import load_base
 from ia3_speech.model.kinds.ctc import divergence_from
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.feature_cache import FeatureCache
-from ia3_speech.training.replay import read_replay, replay_digest, replay_losses
+from ia3_speech.training.replay import read_replay, replay_losses
 from ia3_speech.training.run import train
 from tests.commands.test_train import options_of, record, same, tensors
 from tests.training.test_methods import place
@@ -69,19 +68,3 @@ def test_replay_keeps_the_output_near_the_base(place, other):
     assert 0 < losses[0] < 0.5 * losses[1]
     train(replay_options(place, "without", replay=None, **head))
     assert same(tensors(place, "free"), tensors(place, "without"))
-
-
-def test_summaries_of_the_base_are_computed_once(place, other, monkeypatch):
-    options = replay_options(place, "once")
-    base = load_base(options.base)
-    first = read_replay(base, options)
-    monkeypatch.setattr(type(base), "logits", None)
-    again = read_replay(base, options)
-    assert [piece.utterance for piece in again] == [piece.utterance for piece in first]
-    assert replay_digest(again) == replay_digest(first)
-    replaced, second = (Path(line.split()[1]) for line in (other / "wav.scp").read_text().splitlines()[:2])
-    shutil.copy(second, replaced)
-    with pytest.raises(TypeError):  # other audio of the same name is computed
-        read_replay(base, options)
-    monkeypatch.undo()
-    assert replay_digest(read_replay(base, options)) != replay_digest(first)
