@@ -161,12 +161,18 @@ def test_record_adapt_transcribe_correct_learn_delete(
             assert stored[sentence].duration > len(load_audio(file)) / 16_000
         result = learn(browser)
         assert result.startswith("On unseen sentences, "), result
-        assert result.endswith("Your voice is in use now."), result
-        assert registry.is_registered("anna")
+        kept = result.endswith("Your voice is in use now.")
+        assert kept or "it was discarded" in result, result  # by chance: the start can hardly be improved
+        assert registry.is_registered("anna") == kept
         check_accessibility(browser)
+        if not kept:
+            registry.register(registry.adapters_dir() / "scaling", "anna")
 
         # Try it: another sentence, beside the base; and its correction.
-        browser.click("#made .use")
+        browser.open(f"{running.url}/#voices")
+        browser.call("/refresh", method="POST")
+        eventually(browser, "document.querySelector('#voice-list .use')")
+        browser.click("#voice-list .use")
         eventually(browser, "!document.querySelector('#try').hidden")
         read_aloud(browser, microphone, recordings[6], "#record")
         eventually(browser, "document.querySelectorAll('#columns .card').length === 2")
