@@ -77,7 +77,7 @@ adapt() {
   fi
 
   if [ $stop_stage -ge 6 ]; then
-    trained=$(python -m ia3_speech results select "$exp" "$systems" --seeds "$seeds") selected=$trained system=${system_of[$trained]}
+    trained=$(conclude.py select "$exp" "$systems" --seeds "$seeds") selected=$trained system=${system_of[$trained]}
   fi
   if [ $stage -le 6 ] && [ $stop_stage -ge 6 ]; then
     calibrate_adapter 6 greedy --search greedy
@@ -120,7 +120,7 @@ finish() {
   if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
     step "stage 8, collect the results" python -m ia3_speech results collect "$exp"
     for set in $test_sets; do
-      best=$(python -m ia3_speech results best "$exp/$selected" "$set")
+      best=$(conclude.py best "$exp/$selected" "$set")
       step "stage 8, report on $set" python -m ia3_speech report "$data/$set" "$exp/$selected/$best" \
         $report_opts $(is_few || echo "--training $exp/$trained/metrics.jsonl") --out "$exp/report_$set.html"
     done

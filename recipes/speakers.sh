@@ -73,14 +73,14 @@ adapt_speakers() {
   if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
     step "stage 8, collect the results" python -m ia3_speech results collect "$exp"
     for kind in $kinds; do # the report on its median seed, with the learning curve where there are several --k
-      folder=$(python -m ia3_speech results select "$exp" "$kind" --seeds "$seeds")
+      folder=$(conclude.py select "$exp" "$kind" --seeds "$seeds")
       step "stage 8, report on $kind" python -m ia3_speech report "$data/test" "$exp/$folder/decode_greedy_test" $report_opts \
         --out "$exp/report_$kind.html"
     done
   fi
 
   if [ $stage -le 9 ] && [ $stop_stage -ge 9 ]; then
-    selected=$(python -m ia3_speech results select "$exp" "from_${start_shown}_k${k%% *}${systems#from}" --seeds "$seeds")
+    selected=$(conclude.py select "$exp" "from_${start_shown}_k${k%% *}${systems#from}" --seeds "$seeds")
     step "stage 9, register the adapters of the speakers as $prefix…" register_speakers
     finished+=("$exp")
   fi

@@ -1,11 +1,6 @@
 """Results of an experiment's folder: tables for people, JSON for programs.
 
-    ia3-speech results select exp/medical ia3_plus       # the seed with the median dev WER
-    ia3-speech results stale exp/medical data/medical    # systems trained on older data
     ia3-speech results collect exp/medical               # results.json, RESULTS.md, curves
-    ia3-speech results best exp/medical/ia3_plus_seed1 test    # the best of its searches
-    ia3-speech results register exp/medical/ia3_plus_seed1/adapter medical --score SCORE_JSON
-    ia3-speech results summary exp/medical               # in a few sentences
     ia3-speech results show exp/medical --parts training
     ia3-speech results fill RESULTS.md                   # the numbers in a page's marked blocks
 
@@ -23,12 +18,11 @@ block does not change if its folder is missing, or contains none of these. If th
 
 import re
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING
 
 from ia3_speech.common.atomic import write_json, write_text
 from ia3_speech.common.errors import UserError
-from ia3_speech.common.inputs import Inputs, digest_of, provenance, read_inputs
+from ia3_speech.common.inputs import Inputs, provenance
 from ia3_speech.scoring.error_rates import Json
 from ia3_speech.scoring.record import IDENTITY, OUT_OF_DOMAIN
 
@@ -40,42 +34,6 @@ BLOCK = re.compile(r"(<!-- results (\S+?)((?: [^>]*?)?) -->\n)(.*?)(<!-- end of 
 RATES = ("utterances", "missing", "words", "errors", "insertions", "deletions", "substitutions")
 RATES += ("wer", "wer_ci", "ci_unit", "ci_clusters", "mer", "wil", "cer", "cer_ci")
 RATES += ("term_error_rate", "term_error_rate_ci", "changes")
-
-
-def select(exp: Path, names: str, seeds: int = 0) -> None:
-    """Print the folder of the seed with the median dev WER (of an even number, the lower of the middle two).
-
-    Args:
-        exp: folder of the experiment
-        names: names of systems without the seed, separated by spaces; of several, the system with the lowest
-            mean dev WER is selected
-        seeds: the highest seed to consider; 0: all seeds
-    """
-    from ia3_speech.report.systems import median_of, trained_systems
-
-    trained: list[list[System]] = []
-    for name in names.split():
-        systems = trained_systems(exp.glob(f"{name}_seed*/train.json"))
-        systems = [s for s in systems if s.name == name and (s.seed <= seeds or not seeds)]
-        if not systems:
-            raise UserError(f"{exp}/{name}_seed1: not trained yet (run the earlier stages)")
-        trained.append(systems)
-    lowest = min(trained, key=lambda systems: fmean(seed.train.get("dev_wer", 0.0) for seed in systems))
-    print(median_of(lowest).folder.name)
-
-
-def stale(exp: Path, data: Path) -> None:
-    """Print the folders of systems whose training data have changed since.
-
-    Args:
-        exp: folder of the experiment
-        data: folder of its data directories
-    """
-    sources = {"train": data / "train", "dev": data / "dev", "data": data / "test"}  # data: of speakers
-    for folder in sorted(exp.glob("*_seed*")):
-        trained_on = read_inputs(folder).get("inputs", {})
-        if any(trained_on[name] != digest_of(path) for name, path in sources.items() if name in trained_on):
-            print(folder)
 
 
 def collect(exp: Path, force: bool = False) -> None:
@@ -137,46 +95,6 @@ def results(systems: "list[System]") -> Json:
     return {"schema": SCHEMA, "results": records, "warnings": warnings_of(systems, sets), **source}
 
 
-def best(system: Path, set_name: str) -> None:
-    """Print the decode directory of an adapter's best search, such as decode_lm_test.
-
-    Args:
-        system: EXP/SYSTEM, the folder of an adapter
-        set_name: the test set
-    """
-    from ia3_speech.report.conclusion import best_result
-
-    print(best_result(system, set_name).folder.name)
-
-
-def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = False) -> None:
-    """Register an adapter with the search that is the best on dev; if the adapter does not help, print why.
-
-    Args:
-        adapter: its folder, EXP/SYSTEM/adapter, or, for a speaker's adapter, EXP/SYSTEM/SPEAKER/FOLD/adapter
-        name: the name by which --adapter finds it
-        score: score.json of its test set, decoded greedily, which decides whether it helps; then further
-            score.json files for its model card
-        anyway: register it even if it does not help
-    """
-    from ia3_speech.report import conclusion
-
-    conclusion.register(adapter, name, score, anyway)
-
-
-def summary(*exps: str, transcribe: str = "ia3-speech transcribe", sample: str = "audio.wav") -> None:
-    """Print the gain, the cost, the report, and the commands that use the adapter and remove it.
-
-    Args:
-        exps: folders of experiments, of which the last is the most specific
-        transcribe: the transcribe command to print
-        sample: the recording to print in that command
-    """
-    from ia3_speech.report.conclusion import last_lines
-
-    print(*last_lines([*map(Path, exps)], f"{transcribe} ", sample), sep="\n")
-
-
 def show(exp: Path, parts: str = "") -> None:
     """Print the tables of results.
 
@@ -233,4 +151,4 @@ def filled_block(file: Path, block: re.Match) -> str:
     return head + text + end
 
 
-SUB_COMMANDS = {run.__name__: run for run in (select, stale, collect, best, register, summary, show, fill)}
+SUB_COMMANDS = {run.__name__: run for run in (collect, show, fill)}

@@ -234,7 +234,7 @@ is_few() { [[ -d $data/train && ! -d $data/dev ]]; }
 notice_changed_data() {
   outdated=""
   [ $stop_stage -ge 5 ] && [[ -d $data ]] || return 0
-  outdated=$(python -m ia3_speech results stale "$exp" "$data")
+  outdated=$(conclude.py stale "$exp" "$data")
   [[ -n $outdated ]] || return 0
   local answer="" changed="the data have changed since these were trained: $(xargs <<<"$outdated")"
   [ $stage -le 5 ] || fail "$changed (start at stage 5, or earlier)"
@@ -339,7 +339,7 @@ register() {
   local anyway name=$2
   [[ $size == full ]] || name+=_small
   anyway=$([[ ${register_anyway-} != true ]] || echo --anyway)
-  python -m ia3_speech results register "$1" "$name" $anyway --score "${@:3}"
+  conclude.py register "$1" "$name" $anyway --score "${@:3}"
 }
 
 # summary: print gains and costs of the finished recipes, where the tables are, a sample, and the next command.
@@ -348,6 +348,6 @@ summary() {
   local home=""
   [[ -z ${IA3_SPEECH_HOME-} ]] || home="IA3_SPEECH_HOME=$(printf %q "$IA3_SPEECH_HOME") "
   echo
-  python -m ia3_speech results summary "${finished[@]}" --sample "${sample:-audio.wav}" \
+  conclude.py summary "${finished[@]}" --sample "${sample:-audio.wav}" \
     --transcribe "$home$IA3_SPEECH_PYTHON -m ia3_speech.transcribe"
 }

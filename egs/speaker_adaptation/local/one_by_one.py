@@ -15,6 +15,7 @@ from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
+from conclude import MIN_PROBABILITY
 
 from ia3_speech.adapters.load import load_adapter
 from ia3_speech.adapters.registry import check_name
@@ -27,7 +28,6 @@ from ia3_speech.data.utterance import Utterance, load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base
-from ia3_speech.report.conclusion import MIN_PROBABILITY
 from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.scoring.record import load_json
 from ia3_speech.scoring.significance import relative_change

@@ -1,7 +1,9 @@
-"""The end of a recipe: the best search, and whether the adapter takes its name."""
+"""recipes/utils/conclude.py: the best search, and whether the adapter takes its name."""
 
 import json
 import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import read_record, write_record
 from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.decoding.search import SearchOptions
-from ia3_speech.report.conclusion import best_result, register
+
+sys.path.append(str(Path(__file__).parents[2] / "recipes/utils"))
+from conclude import best_result, register
 
 GREEDY = "ia3_plus_seed1/decode_greedy_test"
 
@@ -54,7 +58,7 @@ def decoded(exp, search: str, scored: dict, on: str = "test", sha256: str | None
 
 def registered(exp, **options) -> dict:
     """The entry of the adapter in registered.json."""
-    register(exp / "ia3_plus_seed1/adapter", "notes", [exp / GREEDY / "score.json"], **options)
+    register(exp / "ia3_plus_seed1/adapter", "notes", score=[exp / GREEDY / "score.json"], **options)
     return json.loads((exp / "registered.json").read_text())["notes"]
 
 
@@ -166,7 +170,7 @@ def test_a_speaker_s_adapter_is_evaluated_on_that_speaker(exp):
         adapter = exp / f"ia3_plus_seed1/{speaker}/fold1/adapter"
         shutil.copytree(exp / "ia3_plus_seed1/adapter", adapter)
         write(adapter / "ia3_speech.json", {"schema": 1, "base": "mini", "labels": {"speaker": speaker}})
-        register(adapter, speaker, [file])
+        register(adapter, speaker, score=[file])
     entries = json.loads((exp / "registered.json").read_text())
     assert registry.registered_names() == ["ann"] and entries["ann"]["refused"] is None
     assert "39 errors on test of bob, the base 40, which may be chance: " in entries["bob"]["refused"]

@@ -1,22 +1,26 @@
-"""The end of a recipe: an adapter's best search, its registration, and the last lines.
+#!/usr/bin/env python3
+"""The end of a recipe: which seed and which search are the best, registration of the adapter, the last lines.
 
-In: an adapter, and its results on the test set and on dev: greedy, and perhaps with a language model and with
-hot words. Out: the adapter in the registry, with the search that is the best on dev; or a sentence that gives
-the reason and a remedy. EXP/registered.json stores both, for the last lines:
-
-    {"clinic": {"system": "ia3_plus_seed1", "speaker": "", "set": "test", "refused": null,
-                "search": "hotwords", "chosen_on": "dev", "measured": 3}}
+    conclude.py select exp/medical ia3_plus             # the seed with the median dev WER
+    conclude.py stale exp/medical data/medical          # systems trained on older data
+    conclude.py best exp/medical/ia3_plus_seed1 test    # the decode directory of the best of its searches
+    conclude.py register exp/medical/ia3_plus_seed1/adapter medical --score SCORE_JSON
+    conclude.py summary exp/medical                     # in a few sentences
 
 An adapter is registered if it makes fewer errors than the base, greedy and with the language model, and is
 better in at least 80 % of the draws of Kaldi's bootstrap over utterances (Bisani and Ney 2004). For a
 speaker's adapter, only the speaker's utterances count, and the probability is computed from the interval of
-the change, with a normal distribution.
+the change, with a normal distribution. EXP/registered.json has the decisions, for the last lines:
+
+    {"clinic": {"system": "ia3_plus_seed1", "speaker": "", "set": "test", "refused": null,
+                "search": "hotwords", "chosen_on": "dev", "measured": 3}}
 """
 
 import math
 import shlex
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 import yaml
@@ -26,13 +30,14 @@ from ia3_speech.adapters.card import update_card
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.weights import read_weights, weights_sha256
 from ia3_speech.common.atomic import write_json
+from ia3_speech.common.cli import command
 from ia3_speech.common.errors import UserError
 from ia3_speech.common.formatting import plural, shorten
-from ia3_speech.common.inputs import RECORD
+from ia3_speech.common.inputs import RECORD, digest_of, read_inputs
 from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.report.curve_files import gain_of_others
 from ia3_speech.report.results_tables import warnings_of
-from ia3_speech.report.systems import System, find_systems, median_of, test_sets
+from ia3_speech.report.systems import System, find_systems, median_of, test_sets, trained_systems
 from ia3_speech.scoring.error_rates import ErrorRates, Json
 from ia3_speech.scoring.record import (
     BEAM,
@@ -63,17 +68,61 @@ class Best(NamedTuple):
     measured: int  # the number of searches to choose from
 
 
-def register(adapter: Path, name: str, score_files: list[Path], anyway: bool = False) -> None:
+def select(exp: Path, names: str, seeds: int = 0) -> None:
+    """Print the folder of the seed with the median dev WER (of an even number, the lower of the middle two).
+
+    Args:
+        exp: folder of the experiment
+        names: names of systems without the seed, separated by spaces; of several, the system with the lowest
+            mean dev WER is selected
+        seeds: the highest seed to consider; 0: all seeds
+    """
+    trained: list[list[System]] = []
+    for name in names.split():
+        systems = trained_systems(exp.glob(f"{name}_seed*/train.json"))
+        systems = [s for s in systems if s.name == name and (s.seed <= seeds or not seeds)]
+        if not systems:
+            raise UserError(f"{exp}/{name}_seed1: not trained yet (run the earlier stages)")
+        trained.append(systems)
+    lowest = min(trained, key=lambda systems: fmean(seed.train.get("dev_wer", 0.0) for seed in systems))
+    print(median_of(lowest).folder.name)
+
+
+def stale(exp: Path, data: Path) -> None:
+    """Print the folders of systems whose training data have changed since.
+
+    Args:
+        exp: folder of the experiment
+        data: folder of its data directories
+    """
+    sources = {"train": data / "train", "dev": data / "dev", "data": data / "test"}  # data: of speakers
+    for folder in sorted(exp.glob("*_seed*")):
+        trained_on = read_inputs(folder).get("inputs", {})
+        if any(trained_on[name] != digest_of(path) for name, path in sources.items() if name in trained_on):
+            print(folder)
+
+
+def best(system: Path, set_name: str) -> None:
+    """Print the decode directory of an adapter's best search, such as decode_lm_test.
+
+    Args:
+        system: EXP/SYSTEM, the folder of an adapter
+        set_name: the test set
+    """
+    print(best_result(system, set_name).folder.name)
+
+
+def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = False) -> None:
     """Register an adapter with the search that is the best on dev; if the adapter does not help, print why.
 
     Args:
         adapter: its folder, EXP/SYSTEM/adapter, or, for a speaker's adapter, EXP/SYSTEM/SPEAKER/FOLD/adapter
         name: the name by which --adapter finds it
-        score_files: score.json of its test set, decoded greedily, which decides whether it helps; then
-            further score.json files for its model card
+        score: score.json of its test set, decoded greedily, which decides whether it helps; then further
+            score.json files for its model card
         anyway: register it even if it does not help
     """
-    first = read_result(score_files[0])
+    first = read_result(score[0])
     system = first.folder.absolute().parent
     of_speaker = adapter.absolute().parent != system
     summary = read_summary(adapter)
@@ -86,13 +135,13 @@ def register(adapter: Path, name: str, score_files: list[Path], anyway: bool = F
         hint = find_hint(adapter, system, of_speaker)
         refused = f"{name} is not registered: {fault} ({hint}; --register-anyway true registers it)"
     else:
-        sets = {read_result(file).set for file in score_files}
+        sets = {read_result(file).set for file in score}
         files = [
             result.folder / "score.json"
             for result in map(read_result, sorted(system.glob("*/score.json")))
             if result.search == chosen.search != first.search and result.set in sets
         ]
-        update_card(adapter, registry.check_name(name), [*score_files, *files])
+        update_card(adapter, registry.check_name(name), [*score, *files])
         registered = read_summary(registry.adapters_dir() / name)
         stored = search_options(system, chosen).stored()
         if "corrections" in registered.get("training", {}):
@@ -215,6 +264,17 @@ def find_hint(adapter: Path, system: Path, of_speaker: bool) -> str:
 # ---- the last lines
 
 
+def summary(*exps: str, transcribe: str = "ia3-speech transcribe", sample: str = "audio.wav") -> None:
+    """Print the gain, the cost, the report, and the commands that use the adapter and remove it.
+
+    Args:
+        exps: folders of experiments, of which the last is the most specific
+        transcribe: the transcribe command to print
+        sample: the recording to print in that command
+    """
+    print(*last_lines([*map(Path, exps)], f"{transcribe} ", sample), sep="\n")
+
+
 def last_lines(exps: list[Path], transcribe: str, sample: str) -> Iterator[str]:
     """The gain, the cost, the report, and the commands that use the adapter and remove it.
 
@@ -303,3 +363,7 @@ def time_taken(exp: Path) -> str:
             rest += seconds
     times = (f"{s:.0f} seconds" if s < 90 else f"{s / 60:.0f} minutes" for s in (training, training + rest))
     return "training took {}, all {}".format(*times)
+
+
+if __name__ == "__main__":
+    command({run.__name__: run for run in (select, stale, best, register, summary)})
