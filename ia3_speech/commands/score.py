@@ -172,9 +172,6 @@ def read_hypotheses(folder: Path, data: DataDirectory) -> dict[str, str]:
     return texts
 
 
-# ---- the terminal
-
-
 def format_result(result: Result) -> str:
     """The tables and notes that the command prints below Kaldi's lines; score.json has every number.
 

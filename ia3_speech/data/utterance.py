@@ -154,9 +154,6 @@ def run_pipe(command: str) -> bytes:
     return done.stdout
 
 
-# ---- faults of a waveform
-
-
 @dataclass(frozen=True, slots=True)
 class Problem:
     """A fault of a waveform."""

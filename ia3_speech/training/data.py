@@ -171,9 +171,6 @@ def data_digest(examples: Sequence[Example]) -> str:
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
-# ---- before training
-
-
 def check_data(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> None:
     """Check `options.train` and `options.dev`, print how many utterances can be trained on, and warn of those
     that exceed the base's maximum input duration.

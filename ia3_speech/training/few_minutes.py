@@ -126,9 +126,6 @@ def check_examples(examples: list[Example], path: Path) -> None:
             logger.warning("note: %s and %s are the same recording", first, utterance.id)
 
 
-# ---- the result
-
-
 def suspicious(examples: list[Example], measures: list[Measure], symbols: int, data: Path) -> dict[str, str]:
     """Utterances whose text should be checked: id → file, and the place of its text if known.
 

@@ -121,9 +121,6 @@ def parts_of(
         yield replace(utterance, id=id, **times, text=s.text, duration=s.end - s.start)
 
 
-# ---- one recording
-
-
 @dataclass(frozen=True)
 class Segment:
     """A part of a recording with its words."""

@@ -281,9 +281,6 @@ class SelfTraining:
         atomic.write_json(options.out / "train.json", summary)
 
 
-# ---- pseudo-labels
-
-
 def divide(utterances: Sequence[Utterance]) -> tuple[list[Utterance], Sequence[Utterance]]:
     """The utterances to learn from, and those that are held out: every fifth, or every third of few."""
     every = 3 if len(utterances) < FEW else 5

@@ -108,9 +108,6 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
         return summary
 
 
-# ---- which adapters
-
-
 def plan(examples: list[Example], options: SpeakerOptions) -> Iterator[Adaptation]:
     """The adaptation to each speaker. Raises UserError for a speaker with too few utterances."""
     by_speaker: dict[str, list[Example]] = {}
@@ -144,9 +141,6 @@ def adapter_names(adaptation: Adaptation) -> list[str]:
     if not adaptation.folds_only:
         return [f"{adaptation.name}/all"]
     return [f"{adaptation.name}/fold{number}" for number in range(1, len(adaptation.parts) + 1)]
-
-
-# ---- training
 
 
 def train_all(

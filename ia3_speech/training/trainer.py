@@ -136,8 +136,6 @@ class Trainer:
             for name, p in self.parameters.items():
                 p.copy_(tensors[name])
 
-    # ---- training
-
     def run(self) -> None:
         """Train the remaining epochs, and write a checkpoint after each."""
         hidden = not self.accelerator.is_main_process
@@ -230,8 +228,6 @@ class Trainer:
             if not ia3.is_head(name):
                 p.sub_((p - 1) * decay).clamp_(1 - limit, 1 + limit)
 
-    # ---- evaluation
-
     def evaluate(
         self, epoch: int, loss: float | None = None, rate: float | None = None, left: str = ""
     ) -> None:
@@ -291,8 +287,6 @@ class Trainer:
         mode = self.base.scoring_mode(self.options.normalize)
         pairs = zip(self.dev, utterance_texts, strict=True)
         return [text_errors(e.utterance.text, " ".join(pieces), mode) for e, pieces in pairs]
-
-    # ---- resuming
 
     def checkpoint(self) -> None:
         """Write the state from which a run resumes."""

@@ -55,9 +55,6 @@ class Correction(NamedTuple):
     speaker: str = ""
 
 
-# ---- the store
-
-
 def read_store(name: str) -> list[Utterance]:
     """The corrections of an adapter, even if the folder was moved."""
     data, audio = store_of(name) / "data", store_of(name) / "audio"
@@ -139,9 +136,6 @@ def delete_recordings(name: str, ids: Collection[str] = ()) -> tuple[int, int]:
 def audio_digest(wave: "np.ndarray") -> str:
     """An identifier of a recording by its samples `(samples,)`."""
     return hashlib.sha256(wave.tobytes()).hexdigest()[:DIGEST]
-
-
-# ---- the adapter
 
 
 def registered(name: str) -> Path:

@@ -251,9 +251,6 @@ def sanitize(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", plain).strip("_.-")
 
 
-# ---- subsets and splits ----
-
-
 def subset_data_directory(
     source: Path | str, target: Path | str, *, first: int | None = None, minutes: float | None = None
 ) -> DataDirectory:

@@ -117,9 +117,6 @@ def table_names(folder: Path) -> list[str]:
     return names
 
 
-# ---- the whole directory ----
-
-
 def check_tables(
     folder: Path, *, text: bool = True, wav: bool = True, spk_sort: bool = True, allow_pipes: bool = False
 ) -> dict[str, Table]:
@@ -196,9 +193,6 @@ def order_problems(folder: Path, tables: dict[str, Table], spk_sort: bool) -> li
     return problems
 
 
-# ---- the audio ----
-
-
 def candidate_paths(value: str, folder: Path) -> list[str]:
     """The absolute paths that an entry of wav.scp can mean; in Kaldi only the first."""
     bases = (Path.cwd(), folder.absolute().parent, folder.absolute())
@@ -229,9 +223,6 @@ def source_problems(path: Path, wav: Table, allow_pipes: bool) -> list[str]:
             hint = "audio inside a Kaldi archive is not read: write it as files"
         problems.append(f"{path}:{missing[0].line}: {fault} ({hint})")
     return problems
-
-
-# ---- repair ----
 
 
 def fix_data_directory(path: Path | str) -> tuple[str, ...]:
