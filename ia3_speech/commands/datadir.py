@@ -1,8 +1,7 @@
-"""Kaldi data directories: validate, fix, subset, split, segment; convert a Hugging Face dataset.
+"""Kaldi data directories: validate, fix, split, segment; convert a Hugging Face dataset.
 
     ia3-speech datadir validate --check-audio data/train
     ia3-speech datadir fix data/train
-    ia3-speech datadir subset data/train data/train_1k --first 1000
     ia3-speech datadir split data/all data/train data/dev --by speaker --fraction 0.15
     ia3-speech datadir segment data/long data/train --base mini
     ia3-speech datadir from-dataset USER/CORPUS data/corpus --split test
@@ -25,7 +24,6 @@ from ia3_speech.data.kaldi import (
     fix_data_directory,
     read_data_directory,
     split_data_directory,
-    subset_data_directory,
 )
 from ia3_speech.data.utterance import BadAudio, bad_audio_report, load_utterances
 
@@ -110,7 +108,6 @@ def segment(
 SUB_COMMANDS = {
     "validate": validate,
     "fix": printed(fix_data_directory),
-    "subset": printed(subset_data_directory),
     "split": printed(split_data_directory),
     "segment": segment,
     "from-dataset": printed(convert_dataset),

@@ -127,7 +127,7 @@ def plan(examples: list[Example], options: SpeakerOptions) -> Iterator[Adaptatio
         if len(parts) < 2 or not all(adaptation.training_examples(part) for part in parts):
             raise UserError(
                 f"{options.data}: {speaker} has {len(examples)} utterances, too few to train on some and to "
-                f"hold others out (leave this speaker out: ia3-speech datadir subset)"
+                f"hold others out (leave this speaker out)"
             )
         if options.k and min(counts) < options.k:
             logger.warning(

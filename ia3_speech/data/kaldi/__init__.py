@@ -4,7 +4,6 @@ from ia3_speech.data.kaldi.directory import (
     DataDirectory,
     read_data_directory,
     split_data_directory,
-    subset_data_directory,
     write_data_directory,
 )
 from ia3_speech.data.kaldi.validation import fix_data_directory
@@ -14,6 +13,5 @@ __all__ = [
     "fix_data_directory",
     "read_data_directory",
     "split_data_directory",
-    "subset_data_directory",
     "write_data_directory",
 ]
