@@ -31,17 +31,20 @@ from ia3_speech.data.utterance import Utterance
 from ia3_speech.model.base import Base
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio
 from ia3_speech.training.config import TrainingOptions, to_yaml
-from ia3_speech.training.cross_validation import Adaptation, FoldResult, divide_into_folds, epochs_of
-from ia3_speech.training.data import Example, read_examples
-from ia3_speech.training.multi_adapter import START, Measure, load_vectors
-from ia3_speech.training.replay import read_replay
-from ia3_speech.training.run import load_for_training, run_lock, run_record
-from ia3_speech.training.starts import (
+from ia3_speech.training.cross_validation import (
+    Adaptation,
+    FoldResult,
     adapt_from_each,
+    divide_into_folds,
+    epochs_of,
     measures_of_starts,
     prepare,
     starts_of_folds,
 )
+from ia3_speech.training.data import Example, read_examples
+from ia3_speech.training.multi_adapter import START, Measure, load_vectors
+from ia3_speech.training.replay import read_replay
+from ia3_speech.training.run import load_for_training, run_lock, run_record
 from ia3_speech.training.steps import Progress
 
 logger = logging.getLogger(__name__)

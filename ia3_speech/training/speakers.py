@@ -29,13 +29,9 @@ from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.training import cross_validation
 from ia3_speech.training.config import SpeakerOptions, to_yaml
-from ia3_speech.training.cross_validation import Adaptation, FoldResult
-from ia3_speech.training.data import Example, read_examples
-from ia3_speech.training.feature_cache import FeatureCache
-from ia3_speech.training.multi_adapter import load_vectors
-from ia3_speech.training.replay import Replayed, read_replay
-from ia3_speech.training.run import run_lock, run_record
-from ia3_speech.training.starts import (
+from ia3_speech.training.cross_validation import (
+    Adaptation,
+    FoldResult,
     Measures,
     Start,
     adapt_from_each,
@@ -43,6 +39,11 @@ from ia3_speech.training.starts import (
     prepare,
     starts_of_folds,
 )
+from ia3_speech.training.data import Example, read_examples
+from ia3_speech.training.feature_cache import FeatureCache
+from ia3_speech.training.multi_adapter import load_vectors
+from ia3_speech.training.replay import Replayed, read_replay
+from ia3_speech.training.run import run_lock, run_record
 from ia3_speech.training.steps import Progress
 from ia3_speech.training.trainer import peak_memory_bytes
 

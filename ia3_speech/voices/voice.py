@@ -189,8 +189,8 @@ def learn_voice(
 
     Args:
         base: the base to adapt; None: the adapter's base, mini for a new adapter.
-        start: a registered adapter from which the folds may start (see training/starts.py), and whose
-            language model and hot words a new adapter gets; None: training starts from the base.
+        start: a registered adapter from which the folds may start, and whose language model and hot words
+            a new adapter gets; None: training starts from the base.
         epochs: of training; None: as in the recipes.
     """
     adapter = registered(name) if registry.is_registered(name) else None
@@ -284,11 +284,11 @@ def trained_on_without(corrections: Sequence[Utterance], adapter: Path) -> list[
 def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[str]) -> Learnt:
     """Train, and compare with the old adapter (else the start or the base), and on all with the base."""
     from ia3_speech.model.base import load_base
+    from ia3_speech.training.cross_validation import prepare
     from ia3_speech.training.data import read_examples
     from ia3_speech.training.few_minutes import train_on_few
     from ia3_speech.training.multi_adapter import measure_all
     from ia3_speech.training.segmentation import segment_data_directory
-    from ia3_speech.training.starts import prepare
 
     base = load_base(options.base)
     segment_data_directory(options.train, options.train, base)  # recordings of minutes

@@ -121,7 +121,7 @@ class Comparison(Study):
         """Stage 3: three epochs of three minutes with each method; print the hours that training takes,
         evaluations on dev on top."""
         part, minutes, hours = self.data / "timed", 1 if self.small else 3, {}
-        self.command(python("datadir", "subset", self.data / "train", part, "--minutes", minutes))
+        self.command(["subset.py", self.data / "train", part, "--minutes", minutes])
         seconds = sum(u.duration or 0.0 for u in read_data_directory(self.data / "train").utterances)
         for method in self.trained:
             self.train(f"timed/{method}", method, "--epochs", 3, part=part)
