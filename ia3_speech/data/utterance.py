@@ -9,17 +9,15 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
+from tqdm import tqdm
 
 from ia3_speech.common.cli import progress_stream
 from ia3_speech.common.errors import AudioError
 from ia3_speech.common.formatting import plural, shorten
 from ia3_speech.data.audio import SAMPLE_RATE, audio_duration, load_audio, segment_of
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
 
 LEAVE_OUT = (
     "Repair these files, or leave them out with `on_error=skip`, or by deleting their lines in utt2spk."
@@ -121,10 +119,8 @@ def load_utterances(
         raise_if_unusable(bad)
 
 
-def with_progress(utterances: Iterable, description: str, show: bool = True) -> "tqdm":
+def with_progress(utterances: Iterable, description: str, show: bool = True) -> tqdm:
     """`utterances` with a progress bar on stderr, if `show` is true and stderr is a terminal."""
-    from tqdm import tqdm
-
     options = {"unit": "utt", "dynamic_ncols": True, "leave": False, "file": progress_stream()}
     return tqdm(utterances, desc=description, disable=None if show else True, **options)
 

@@ -21,15 +21,9 @@ from ia3_speech.common.atomic import write_json
 from ia3_speech.common.errors import UserError
 from ia3_speech.data.kaldi import DataDirectory
 from ia3_speech.data.kaldi.overlap import Overlap
-from ia3_speech.scoring import significance
+from ia3_speech.scoring import error_rates, significance
 from ia3_speech.scoring.alignment import align, count_errors
-from ia3_speech.scoring.error_rates import (
-    ErrorRates,
-    ScoredUtterance,
-    compute_error_rates,
-    label_value,
-    normalized_words,
-)
+from ia3_speech.scoring.error_rates import ErrorRates, ScoredUtterance, compute_error_rates
 from ia3_speech.scoring.term_errors import TermList, count_terms
 
 SCHEMA = 1  # of score.json
@@ -92,7 +86,7 @@ def score_hypotheses(
     for label in ["speaker", *sorted({label for u in scored for label in u.labels} - {"speaker"})]:
         groups: dict[str, list[int]] = {}
         for index, utterance in enumerate(scored):
-            groups.setdefault(label_value(utterance, label), []).append(index)
+            groups.setdefault(error_rates.label_value(utterance, label), []).append(index)
         by_label[label] = {value: rates_of(indices) for value, indices in sorted(groups.items())}
     errors, words = ([getattr(u.errors, count) for u in scored] for count in ("total", "words"))
     errors_before = baseline_scored and [utterance.errors.total for utterance in baseline_scored]
@@ -125,8 +119,8 @@ def score_utterances(
         raise UserError(f"{data.path}: none of its utterances has a hypothesis ({hint})")
     scored = []
     for utterance in data:
-        reference = normalized_words(utterance.text, normalize)
-        hypothesis = normalized_words(hypotheses.get(utterance.id, ""), normalize)
+        reference = error_rates.normalized_words(utterance.text, normalize)
+        hypothesis = error_rates.normalized_words(hypotheses.get(utterance.id, ""), normalize)
         pairs = align(reference, hypothesis)
         scored.append(
             ScoredUtterance(

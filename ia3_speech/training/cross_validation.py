@@ -32,20 +32,11 @@ from ia3_speech.model import ia3
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base
 from ia3_speech.scoring.significance import bootstrap_sums
+from ia3_speech.training import multi_adapter
 from ia3_speech.training.config import SharedOptions
 from ia3_speech.training.data import Example
 from ia3_speech.training.feature_cache import FeatureCache, cache_for
-from ia3_speech.training.multi_adapter import (
-    START,
-    Measure,
-    MultiAdapterTrainer,
-    Setting,
-    Task,
-    Vectors,
-    batches_per_epoch,
-    interpolate,
-    measure_all,
-)
+from ia3_speech.training.multi_adapter import START, Measure, Setting, Task, Vectors, interpolate
 from ia3_speech.training.replay import Replayed
 from ia3_speech.training.run import prepare_base
 from ia3_speech.training.steps import Progress
@@ -195,11 +186,11 @@ def adapt(
         """Tasks with equally many batches and epochs side by side, as many as the options allow."""
         alike: dict[tuple[int, int], list[Task]] = {}
         for task in tasks:
-            alike.setdefault((batches_per_epoch(task, options), task.epochs), []).append(task)
+            alike.setdefault((multi_adapter.batches_per_epoch(task, options), task.epochs), []).append(task)
         for group in alike.values():
             for first in range(0, len(group), options.adapters_per_batch):
                 together = group[first : first + options.adapters_per_batch]
-                MultiAdapterTrainer(together, options, rate, cache, replay).run(progress)
+                multi_adapter.MultiAdapterTrainer(together, options, rate, cache, replay).run(progress)
                 names = shorten([task.name for task in together])
                 logger.info("trained %s, %s", names, progress.left)
 
@@ -246,7 +237,7 @@ def measures_of_starts(base: Base, examples: Sequence[Example], options: SharedO
     """The measures of the base and of `init_adapter`. Warns if that adapter was trained on the utterances."""
     measures: Measures = {}
     for start in dict.fromkeys([None, options.init_adapter]):
-        measured = measure_all(prepare(base, options, start), examples, options.normalize)
+        measured = multi_adapter.measure_all(prepare(base, options, start), examples, options.normalize)
         measures[start] = {measure.utterance: measure for measure in measured}
         symbols = sum(measure.symbols for measure in measured)
         loss = sum(measure.loss * measure.symbols for measure in measured) / max(symbols, 1)

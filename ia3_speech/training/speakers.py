@@ -29,16 +29,7 @@ from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.training import cross_validation
 from ia3_speech.training.config import SpeakerOptions, to_yaml
-from ia3_speech.training.cross_validation import (
-    Adaptation,
-    FoldResult,
-    Measures,
-    Start,
-    adapt_from_each,
-    measures_of_starts,
-    prepare,
-    starts_of_folds,
-)
+from ia3_speech.training.cross_validation import Adaptation, FoldResult, Measures, Start, measures_of_starts
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import FeatureCache
 from ia3_speech.training.multi_adapter import load_vectors
@@ -67,7 +58,7 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
     with run_lock(options.out, ("config.yaml", "train.json"), options.part):
         base = load_base(options.base, device=options.device)
         replay = read_replay(base, options)
-        prepare(base, options, options.init_adapter)  # raises before data are read
+        cross_validation.prepare(base, options, options.init_adapter)  # raises before data are read
         options = replace(options, precision=base.precision)
         data = read_data_directory(options.data, spk_sort=False, allow_pipes=options.allow_pipes)
         speakers = {*Part.parse(options.part).of([*data.speakers])}
@@ -152,17 +143,18 @@ def train_all(
     replay: Sequence[Replayed],
 ) -> None:
     """Train and save the adapters of `adapters_per_batch` speakers at a time."""
-    starts = [starts_of_folds(adaptation, tried) for adaptation in adaptations]
+    starts = [cross_validation.starts_of_folds(adaptation, tried) for adaptation in adaptations]
     candidates = [
         {start: replace(adaptation, trainings={}) for start in of_speaker.values()}
         for adaptation, of_speaker in zip(adaptations, starts, strict=True)
     ]
-    at_start = lru_cache(1)(partial(prepare, base, options))  # most often all have the same start
+    # Most often all have the same start.
+    at_start = lru_cache(1)(partial(cross_validation.prepare, base, options))
     epochs = cross_validation.epochs_of([a for each in candidates for a in each.values()], options)
     with logging_redirect_tqdm(), Progress(epochs, "epoch") as progress:
         for first in range(0, len(adaptations), options.adapters_per_batch):
             group = slice(first, first + options.adapters_per_batch)
-            adapt_from_each(candidates[group], options, at_start, replay, progress)
+            cross_validation.adapt_from_each(candidates[group], options, at_start, replay, progress)
             for of_speaker, trained in zip(starts[group], candidates[group], strict=True):
                 save_speaker(base, of_speaker, trained, tried, at_start, options)
                 trained.clear()

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from ia3_speech.adapters import record, registry
 from ia3_speech.adapters.card import adapter_labels
 from ia3_speech.common import atomic
@@ -33,8 +35,6 @@ from ia3_speech.training.config import TrainingOptions
 from ia3_speech.voices.store import interrupted_by_removal, only_writer, store_of
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ia3_speech.model.base import Base
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def write_store(name: str, utterances: Sequence[Utterance]) -> None:
             shutil.rmtree(file) if file.is_dir() else file.unlink()  # a folder: a killed writer left it
 
 
-def store_recording(name: str, correction: Correction, wave: "np.ndarray", base: "Base") -> str:
+def store_recording(name: str, correction: Correction, wave: np.ndarray, base: "Base") -> str:
     """Store a recording of a voice, (samples,) at 16 kHz, with its text; a recording that is stored already
     gets the new text. The voice may have no adapter yet. Returns the utterance id. Raises UserError if the
     base can't learn it, or the store is locked."""
@@ -99,7 +99,7 @@ def store_recording(name: str, correction: Correction, wave: "np.ndarray", base:
     return stored[digest].id
 
 
-def refuse_unusable(correction: Correction, wave: "np.ndarray", base: "Base") -> None:
+def refuse_unusable(correction: Correction, wave: np.ndarray, base: "Base") -> None:
     """Raises UserError if the base can't learn the text of `wave`, (samples,) at 16 kHz."""
     from ia3_speech.training.data import Targets
 
@@ -133,7 +133,7 @@ def delete_recordings(name: str, ids: Collection[str] = ()) -> tuple[int, int]:
     return len(corrections) - len(left), len(left)
 
 
-def audio_digest(wave: "np.ndarray") -> str:
+def audio_digest(wave: np.ndarray) -> str:
     """An identifier of a recording by its samples `(samples,)`."""
     return hashlib.sha256(wave.tobytes()).hexdigest()[:DIGEST]
 
