@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ia3_speech import load
-from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory, write_data_directory
 from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.run import train

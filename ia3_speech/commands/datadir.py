@@ -20,11 +20,8 @@ from typing import Any
 from ia3_speech.common.errors import UserError
 from ia3_speech.common.formatting import plural, shorten
 from ia3_speech.data.huggingface import convert_dataset
-from ia3_speech.data.kaldi import (
-    fix_data_directory,
-    read_data_directory,
-    split_data_directory,
-)
+from ia3_speech.data.kaldi.directory import read_data_directory, split_data_directory
+from ia3_speech.data.kaldi.validation import fix_data_directory
 from ia3_speech.data.utterance import BadAudio, bad_audio_report, load_utterances
 
 log = logging.getLogger(__name__)

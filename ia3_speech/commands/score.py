@@ -23,7 +23,7 @@ from ia3_speech.adapters.record import read_json
 from ia3_speech.common.errors import UserError
 from ia3_speech.common.formatting import percent, plural, shorten
 from ia3_speech.common.inputs import Inputs, digest_of, tables_of
-from ia3_speech.data.kaldi import DataDirectory, read_data_directory
+from ia3_speech.data.kaldi.directory import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import find_overlap, find_overlap_by_speaker
 from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.numbers_in_words import numbers_in_words

@@ -23,7 +23,7 @@ interrupted run resumes with the remaining speakers.
 
 from ia3_speech.common.errors import UserError
 from ia3_speech.common.formatting import percent, plural
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.training.config import SpeakerOptions, check_options, training_inputs
 
 

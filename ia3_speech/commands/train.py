@@ -19,7 +19,7 @@ from ia3_speech.adapters.record import GATE
 from ia3_speech.adapters.spec import AdapterSpec, term_at
 from ia3_speech.common.errors import TrainingError
 from ia3_speech.common.formatting import plural
-from ia3_speech.data.kaldi import DataDirectory, read_data_directory
+from ia3_speech.data.kaldi.directory import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import overlap_of_train_and_dev
 from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.training.config import TrainingOptions, check_options, replay_folder, training_inputs

@@ -36,7 +36,7 @@ from ia3_speech.common.atomic import write_json, write_text
 from ia3_speech.common.errors import UserError
 from ia3_speech.common.inputs import Inputs, read_inputs, visible_files
 from ia3_speech.data.audio import SAMPLE_RATE, change_speed
-from ia3_speech.data.kaldi import DataDirectory, read_data_directory
+from ia3_speech.data.kaldi.directory import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.table_file import format_table
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
 from ia3_speech.data.recordings import Part

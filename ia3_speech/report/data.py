@@ -15,7 +15,7 @@ from pathlib import Path
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.weights import Vector, read_weights, vectors_in
 from ia3_speech.common.errors import UserError
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.report import curve_files

@@ -32,7 +32,7 @@ from ia3_speech.adapters.registry import home, without_writers
 from ia3_speech.common.atomic import replacing
 from ia3_speech.common.errors import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.utterance import Utterance, load_utterances
 from ia3_speech.model.location import GENERAL_SPEECH
 

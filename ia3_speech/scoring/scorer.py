@@ -19,7 +19,7 @@ from rapidfuzz.distance import Levenshtein
 
 from ia3_speech.common.atomic import write_json
 from ia3_speech.common.errors import UserError
-from ia3_speech.data.kaldi import DataDirectory
+from ia3_speech.data.kaldi.directory import DataDirectory
 from ia3_speech.data.kaldi.overlap import Overlap
 from ia3_speech.scoring import error_rates, significance
 from ia3_speech.scoring.alignment import align, count_errors

@@ -26,7 +26,7 @@ from ia3_speech.adapters.registry import training_data
 from ia3_speech.adapters.spec import Term, parse_sum
 from ia3_speech.common.errors import TrainingError
 from ia3_speech.common.formatting import plural, shorten
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.text import normalize
 from ia3_speech.model import ia3
 from ia3_speech.model.attach import detach

@@ -15,7 +15,7 @@ from ia3_speech.common.errors import AudioError, TrainingError
 from ia3_speech.common.formatting import plural, shorten
 from ia3_speech.common.inputs import file_sha256
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.kaldi import DataDirectory, read_data_directory
+from ia3_speech.data.kaldi.directory import DataDirectory, read_data_directory
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
 from ia3_speech.data.text import normalize, writing_hint
 from ia3_speech.data.utterance import BadAudio, Utterance, load_utterances, with_duration

@@ -29,8 +29,7 @@ from ia3_speech.common import atomic
 from ia3_speech.common.errors import AudioError
 from ia3_speech.common.formatting import plural, shorten
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.kaldi import read_data_directory, write_data_directory
-from ia3_speech.data.kaldi.directory import summarize
+from ia3_speech.data.kaldi.directory import read_data_directory, summarize, write_data_directory
 from ia3_speech.data.text import target_text
 from ia3_speech.data.utterance import MAX_LISTED, Utterance, load_utterances, with_duration
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS, best_cuts, cut_at_pauses, quietest

@@ -42,8 +42,7 @@ from ia3_speech.adapters.spec import parse_sum
 from ia3_speech.common import atomic
 from ia3_speech.common.errors import AudioError, TrainingError, UserError
 from ia3_speech.common.formatting import plural
-from ia3_speech.data.kaldi import write_data_directory
-from ia3_speech.data.kaldi.directory import UtteranceIds
+from ia3_speech.data.kaldi.directory import UtteranceIds, write_data_directory
 from ia3_speech.data.recordings import find_recordings
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import BadAudio, Utterance

@@ -21,7 +21,7 @@ from ia3_speech.adapters.record import read_json
 from ia3_speech.adapters.registry import check_name
 from ia3_speech.common import atomic
 from ia3_speech.common.errors import UserError
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.recordings import Part
 from ia3_speech.data.utterance import BadAudio, load_utterance
 from ia3_speech.decoding.decode_directory import Decoding, environment_record, write_decode_directory

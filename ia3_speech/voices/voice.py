@@ -23,8 +23,12 @@ from ia3_speech.common.cli import CONFIGURATIONS
 from ia3_speech.common.errors import TrainingError, UserError
 from ia3_speech.common.formatting import plural
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.kaldi import read_data_directory, write_data_directory
-from ia3_speech.data.kaldi.directory import UtteranceIds, collapse_whitespace
+from ia3_speech.data.kaldi.directory import (
+    UtteranceIds,
+    collapse_whitespace,
+    read_data_directory,
+    write_data_directory,
+)
 from ia3_speech.data.kaldi.table_file import unprintable_character
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
 from ia3_speech.data.text import normalize, writing_hint

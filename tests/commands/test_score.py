@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ia3_speech.commands.score import main
 from ia3_speech.common.errors import UserError
-from ia3_speech.data.kaldi import DataDirectory
+from ia3_speech.data.kaldi.directory import DataDirectory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.scoring.scorer import score_hypotheses
 from ia3_speech.scoring.term_errors import make_term_list

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from ia3_speech.common.errors import DataError, UserError
 from ia3_speech.data import kaldi as datadir
-from ia3_speech.data.kaldi import (
-    fix_data_directory,
+from ia3_speech.data.kaldi.directory import (
+    read_available_tables,
     read_data_directory,
     split_data_directory,
     write_data_directory,
 )
-from ia3_speech.data.kaldi.directory import read_available_tables
+from ia3_speech.data.kaldi.validation import fix_data_directory
 from ia3_speech.data.utterance import Utterance
 
 IDS = ["anna-1", "anna-2", "bob-1", "cleo-1"]

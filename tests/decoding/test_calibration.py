@@ -10,7 +10,7 @@ import pytest
 
 from ia3_speech.adapters.spec import AdapterSpec, parse_sum
 from ia3_speech.common.errors import UserError
-from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory, write_data_directory
 from ia3_speech.decoding.calibrations import find_scaling, search_key, store_scaling, uncalibrated
 from ia3_speech.decoding.options import LoadOptions
 from ia3_speech.decoding.recognizer import Recognizer

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from corpus_files import kaldi_directories
 
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 
 
 @pytest.mark.parametrize(("part", "expected"), [({"first": 2}, [0, 1]), ({"minutes": 0.001}, [1])])

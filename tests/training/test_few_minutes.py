@@ -11,7 +11,7 @@ from ia3_speech.adapters.record import read_record
 from ia3_speech.commands import score
 from ia3_speech.common.errors import UserError
 from ia3_speech.data.corpora.preparation import PLACES
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.cross_validation import (
     Adaptation,

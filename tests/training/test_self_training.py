@@ -13,7 +13,7 @@ from tiny_models import random_adapter, tiny_whisper
 
 from ia3_speech import load_adapter, load_base
 from ia3_speech.adapters.record import GATE, OWN_WEIGHTS, read_record
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding.decode_directory import Decoding
 from ia3_speech.decoding.transcript import Word

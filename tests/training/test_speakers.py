@@ -11,7 +11,7 @@ from ia3_speech import attach, load_adapter, load_base
 from ia3_speech.adapters.record import PEFT_WEIGHTS, read_record
 from ia3_speech.commands import score
 from ia3_speech.common.errors import TrainingError
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model import ia3

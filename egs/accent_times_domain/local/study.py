@@ -18,7 +18,7 @@ from stages import DecodingOptions, Study, median_seed
 from ia3_speech.adapters.record import read_json
 from ia3_speech.common.cli import command
 from ia3_speech.common.errors import UserError
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.kaldi.overlap import Overlap, find_overlap
 from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.report.curve_files import spread

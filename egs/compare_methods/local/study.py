@@ -28,7 +28,7 @@ from ia3_speech.common.cli import command
 from ia3_speech.common.errors import UserError
 from ia3_speech.common.inputs import provenance, read_inputs
 from ia3_speech.data.corpora.preparation import Size
-from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory, write_data_directory
 from ia3_speech.report.charts import Axis, Chart, Point, Series, has_cairo, rate_axis, write_picture
 from ia3_speech.report.curve_files import spread
 from ia3_speech.report.systems import median_of, trained_systems
