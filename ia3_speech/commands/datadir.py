@@ -63,7 +63,7 @@ def validate(
     if wordless := [u.id for u in checked if not no_text and not (u.text or "").split()]:
         log.warning(f"{data}: {plural(len(wordless), 'utterance')} without a word: {shorten(wordless)}")
     bad: list[BadAudio] = []
-    for _ in load_utterances(checked, bad=bad, allow_pipes=allow_pipes) if check_audio else ():
+    for _ in load_utterances(checked, bad=bad) if check_audio else ():
         pass
     if bad:  # clipped or silent: any other fault has raised an error
         report = bad_audio_report(bad, "clipped or silent audio, which is used all the same")

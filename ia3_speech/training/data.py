@@ -114,16 +114,12 @@ def read_examples(
         AudioError: bad audio, with `on_error: fail`.
     """
     targets = targets_of(base, options)
-    utterances = filter(wanted, targets.read(path, options.allow_pipes))
+    utterances = [*filter(wanted, targets.read(path, options.allow_pipes))]
+    minimum = int(base.minimum_samples * max(speeds)) + 1
     bad: list[BadAudio] = []
     trainable, untrainable, faults = [], [], []
-    for utterance, wave in load_utterances(
-        [*utterances],
-        minimum_samples=int(base.minimum_samples * max(speeds)) + 1,
-        on_error=options.on_error,
-        bad=bad,
-        allow_pipes=options.allow_pipes,
-    ):
+    waves = load_utterances(utterances, minimum_samples=minimum, on_error=options.on_error, bad=bad)
+    for utterance, wave in waves:
         ids, is_piped = targets.ids(utterance), utterance.is_piped
         fitting = [speed for speed in speeds if not targets.fault(utterance, len(wave), speed)]
         source = Path(utterance.source)

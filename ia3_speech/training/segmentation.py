@@ -69,7 +69,7 @@ def segment_data_directory(
     unknown_or_long = [u for u in data if not minimum / SAMPLE_RATE <= lengths[u.id] <= maximum]
     parts: dict[str, list[Utterance]] = {}
     dropped: list[str] = []
-    for utterance, wave in load_utterances(unknown_or_long, minimum_samples=minimum, allow_pipes=allow_pipes):
+    for utterance, wave in load_utterances(unknown_or_long, minimum_samples=minimum):
         lengths[utterance.id] = len(wave) / SAMPLE_RATE
         if lengths[utterance.id] > maximum:
             base.require("segmentation")

@@ -92,17 +92,6 @@ class SelfTraining:
     options: SelfTrainingOptions
     search: SearchOptions
 
-    def check(self) -> None:
-        """Raises TrainingError if pseudo-labels could replace texts, or options are wrong."""
-        data, out = self.options.data.resolve(), self.options.out.resolve()
-        if data.is_relative_to(out) or out.is_relative_to(data):
-            raise TrainingError(
-                f"`out` {self.options.out} and `data` {self.options.data} lie in one another (choose another "
-                f"`out`: nothing is written beside recordings, and no text is replaced)"
-            )
-        if self.search.search == "greedy":
-            raise TrainingError("`search=greedy`: recordings are labelled by beam search (leave it out)")
-
     def run(self) -> dict[str, Any]:
         """Train, or resume.
 
@@ -175,8 +164,8 @@ class SelfTraining:
             options = self.options
             computing = {"device": options.device, "precision": options.precision}
             recognizer = load(model.base, adapter=model.adapter, search=search, **computing).recognizer
-            reading = {"on_error": options.on_error, "allow_pipes": options.allow_pipes}
-            decoding = decode_utterances(recognizer, utterances, with_words=True, speed=speed, **reading)
+            reading = {"on_error": options.on_error, "with_words": True, "speed": speed}
+            decoding = decode_utterances(recognizer, utterances, **reading)
             words = {id: [astuple(word)[:4] for word in text] for id, text in decoding.words.items()}
             atomic.write_json(file, {"words": words, "bad": [astuple(fault) for fault in decoding.bad]})
         stored = read_json(file)
@@ -311,7 +300,7 @@ def pieces(utterances: Sequence[Utterance], options: SharedOptions) -> Iterator[
         cut = [utterance]
         with suppress(AudioError):  # decoding reports it
             length = known_seconds(utterance)
-            cut = cut_utterance(utterance, length, maximum, allow_pipes=options.allow_pipes)
+            cut = cut_utterance(utterance, length, maximum)
         for number, piece in enumerate(cut, 1):
             yield replace(piece, id=ids.make_unique(f"{piece.id}-{number:04d}") if len(cut) > 1 else piece.id)
 

@@ -195,7 +195,7 @@ def fold_record(base: Base, result: FoldResult, options: SpeakerOptions) -> dict
     texts, limit = {measure.utterance: measure.text for measure in result.measures}, base.maximum_seconds
     for example in result.fold.held_out:
         if limit and example.seconds > limit:  # cut at pauses, as in `ia3-speech decode`
-            wave = load_utterance(example.utterance, allow_pipes=options.allow_pipes)
+            wave = load_utterance(example.utterance)
             [texts[example.utterance.id]] = Recognizer(base, max_seconds=limit).texts([wave])
     return {
         "trained_on": [example.utterance.id for example in result.fold.train_examples],

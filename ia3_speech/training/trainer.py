@@ -99,11 +99,10 @@ class Trainer:
             for epoch in range(options.epochs)
         )
         self.cache = cache_for(base, options)
-        pipes = options.allow_pipes
         self.dev_pieces = [  # (number of the dev utterance, a piece of it)
             (number, piece)
             for number, e in enumerate(dev)
-            for piece in cut_utterance(e.utterance, e.seconds, base.maximum_seconds, allow_pipes=pipes)
+            for piece in cut_utterance(e.utterance, e.seconds, base.maximum_seconds)
         ]
         self.metrics_file, self.checkpoint_file = options.out / "metrics.jsonl", options.out / CHECKPOINT
         self.metrics: list[dict[str, Any]] = []  # a row an epoch

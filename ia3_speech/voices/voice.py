@@ -23,12 +23,8 @@ from ia3_speech.common.cli import CONFIGURATIONS
 from ia3_speech.common.errors import TrainingError, UserError
 from ia3_speech.common.formatting import plural
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.kaldi.directory import (
-    UtteranceIds,
-    collapse_whitespace,
-    read_data_directory,
-    write_data_directory,
-)
+from ia3_speech.data.kaldi import directory
+from ia3_speech.data.kaldi.directory import read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.table_file import unprintable_character
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
 from ia3_speech.data.text import normalize, writing_hint
@@ -92,13 +88,13 @@ def store_recording(name: str, correction: Correction, wave: np.ndarray, base: "
         if (digest := audio_digest(wave)) not in stored:
             speaker = speaker_of(registered(name)) if registry.is_registered(name) else name
             file = f"{correction.file.stem}-{digest}.flac"
-            speaker, id = UtteranceIds(1).assign(correction.speaker or speaker, file, 1)
+            speaker, id = directory.UtteranceIds(1).assign(correction.speaker or speaker, file, 1)
             copy, content = store_of(name) / "audio" / f"{id}.flac", io.BytesIO()
             soundfile.write(content, wave, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
             with atomic.replacing(copy) as new:
                 new.write_bytes(content.getvalue())  # soundfile would not report a full disk
             stored[digest] = Utterance(id, speaker, id, str(copy), duration=len(wave) / SAMPLE_RATE)
-        stored[digest] = replace(stored[digest], text=collapse_whitespace(correction.text))
+        stored[digest] = replace(stored[digest], text=directory.collapse_whitespace(correction.text))
         write_store(name, [*stored.values()])
     return stored[digest].id
 
@@ -107,7 +103,7 @@ def refuse_unusable(correction: Correction, wave: np.ndarray, base: "Base") -> N
     """Raises UserError if the base can't learn the text of `wave`, (samples,) at 16 kHz."""
     from ia3_speech.training.data import Targets
 
-    text = collapse_whitespace(correction.text)
+    text = directory.collapse_whitespace(correction.text)
     utterance = Utterance(correction.file.name, "", "", "", text=text)
     targets = Targets(base, drop_unknown=True)
     if needs_words(base.vocabulary.letters):

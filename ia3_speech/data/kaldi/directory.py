@@ -63,7 +63,7 @@ def read_data_directory(
         text: require `text`.
         wav: require `wav.scp` and its files.
         spk_sort: require utt2spk to be sorted by speaker as well.
-        allow_pipes: accept shell commands in wav.scp (none is run here).
+        allow_pipes: accept shell commands in wav.scp, which loading the audio then runs (none is run here).
 
     Raises:
         DataError: the directory is not valid; the message names file, line and a hint.
@@ -86,8 +86,8 @@ def read_data_directory(
         # Sorted, spk2LABEL before utt2LABEL, which takes precedence
         values = {name: columns[name].get(speaker if name.startswith("spk2") else id) for name in labelled}
         labels = {labelled[name]: value for name, value in values.items() if value}
-        source, text = sources.get(recording, ""), texts.get(id)
-        utterances.append(Utterance(id, speaker, recording, source, start, end, text, seconds, labels))
+        known = {"text": texts.get(id), "duration": seconds, "labels": labels, "allow_pipe": allow_pipes}
+        utterances.append(Utterance(id, speaker, recording, sources.get(recording, ""), start, end, **known))
     speaker_labels = {label for name, label in labelled.items() if name.startswith("spk2")}
     return DataDirectory(path, utterances, frozenset(speaker_labels or {"gender"}))
 
@@ -255,9 +255,9 @@ def read_available_tables(path: Path | str, *targets: Path | str) -> DataDirecto
     if len(folders) <= len(targets):
         raise DataError(f"{targets[-1]}: source and targets must be different folders (give another name)")
     has_audio = (path / "wav.scp").exists() or (path / "segments").exists()
-    return read_data_directory(
-        path, text=(path / "text").exists(), wav=has_audio, spk_sort=False, allow_pipes=True
-    )
+    has_text = (path / "text").exists()
+    data = read_data_directory(path, text=has_text, wav=has_audio, spk_sort=False, allow_pipes=True)
+    return replace(data, utterances=[replace(u, allow_pipe=False) for u in data])  # none is run
 
 
 def write_part(data: DataDirectory, target: Path | str, utterances: list[Utterance]) -> DataDirectory:
