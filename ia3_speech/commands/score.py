@@ -31,8 +31,7 @@ from ia3_speech.decoding.ctm import CONFIDENCES
 from ia3_speech.scoring import sentences
 from ia3_speech.scoring.error_rates import rates_table, terms_table
 from ia3_speech.scoring.kaldi_files import write_kaldi_files
-from ia3_speech.scoring.record import Result, identify, load_json
-from ia3_speech.scoring.scorer import json_value, score_hypotheses, write_score
+from ia3_speech.scoring.record import Result, identify, json_value, load_json, score_hypotheses, write_score
 from ia3_speech.scoring.sentences import MARK
 from ia3_speech.scoring.significance import REPLICATIONS
 from ia3_speech.scoring.term_errors import read_term_list

@@ -15,7 +15,7 @@ from ia3_speech.commands.score import main
 from ia3_speech.common.errors import UserError
 from ia3_speech.data.kaldi.directory import DataDirectory
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.scoring.scorer import score_hypotheses
+from ia3_speech.scoring.record import score_hypotheses
 from ia3_speech.scoring.term_errors import make_term_list
 
 REFERENCE = Path(__file__).parents[2] / "shared/reference/kaldi_scoring"
