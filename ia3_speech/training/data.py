@@ -24,8 +24,6 @@ from ia3_speech.training.config import SharedOptions, TrainingOptions
 
 logger = logging.getLogger(__name__)
 
-MAX_LISTED = 10  # utterances in a message
-
 
 @dataclass
 class Example:
@@ -138,7 +136,7 @@ def read_examples(
 def report_left_out(path: Path, bad: list[BadAudio], faults: list[str], on_error: str = "skip") -> None:
     """Log bad audio and faults of texts. With `on_error` fail, faults of texts raise TrainingError."""
     if faults and on_error == "fail":
-        listed = shorten(faults, "\n", MAX_LISTED)
+        listed = shorten(faults, "\n")
         head = f"{path}: {plural(len(faults), 'utterance')} can't be trained on:"
         raise TrainingError(f"{head}\n{listed}\nCorrect them, or pass `on_error=skip`.")
     for line in [*map(str, bad), *faults]:

@@ -299,8 +299,7 @@ def pieces(utterances: Sequence[Utterance], options: SharedOptions) -> Iterator[
     for utterance in utterances:
         cut = [utterance]
         with suppress(AudioError):  # decoding reports it
-            length = known_seconds(utterance)
-            cut = cut_utterance(utterance, length, maximum)
+            cut = cut_utterance(utterance, known_seconds(utterance), maximum)
         for number, piece in enumerate(cut, 1):
             yield replace(piece, id=ids.make_unique(f"{piece.id}-{number:04d}") if len(cut) > 1 else piece.id)
 

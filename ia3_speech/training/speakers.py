@@ -107,8 +107,8 @@ def plan(examples: list[Example], options: SpeakerOptions) -> Iterator[Adaptatio
         by_speaker.setdefault(example.utterance.speaker, []).append(example)
     for speaker, examples in by_speaker.items():
         if options.folds:
-            parts = [examples[fold :: options.folds] for fold in range(options.folds)]
-            parts = [part for part in parts if part]  # there may be fewer utterances than folds
+            folds = min(options.folds, len(examples))
+            parts = [examples[fold :: options.folds] for fold in range(folds)]
             adaptation = Adaptation(check_name(speaker), examples, parts, options.k, folds_only=True)
             counts = [len(adaptation.training_examples(part)) for part in parts]
         else:
