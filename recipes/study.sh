@@ -48,7 +48,7 @@ study() {
     for option in "${changed[@]}"; do train_seeds "${system}_${option/ /}" "$seeds" --train "$data/train" --$option; done
     for minutes in $curve; do
       step "stage 5, $minutes minutes of train" $once "$data/curve/minutes_$minutes" "$data/train" -- \
-        python -m ia3_speech datadir subset "$data/train" "$data/curve/minutes_$minutes" --minutes "$minutes"
+        subset.py "$data/train" "$data/curve/minutes_$minutes" --minutes "$minutes"
       train_seeds "curve/minutes_$minutes" "$seeds" --train "$data/curve/minutes_$minutes" --epoch-minutes "$most"
     done
     if [[ $average == true ]]; then

@@ -23,7 +23,7 @@ from benchmark import Page, in_child, log, machine, pipeline_of, seconds_of
 from ia3_speech.common.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.corpora.preparation import evenly_spaced
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.beam_search import BeamSearch, labels_of
 from ia3_speech.decoding.recognizer import Recognizer

@@ -16,7 +16,7 @@ from benchmark import Page, machine, rounds
 from ia3_speech.common.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.corpora.preparation import evenly_spaced
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.utterance import load_utterances
 from ia3_speech.decoding.options import LoadOptions
 from ia3_speech.scoring.table import markdown_table

@@ -21,9 +21,9 @@ from benchmark import Page
 from ia3_speech.common.cli import command
 from ia3_speech.data.audio import audio_duration
 from ia3_speech.data.corpora.preparation import evenly_spaced
-from ia3_speech.data.kaldi import DataDirectory, read_data_directory
+from ia3_speech.data.kaldi.directory import DataDirectory, read_data_directory
 from ia3_speech.model.location import base_folder
-from ia3_speech.scoring.scorer import score_hypotheses
+from ia3_speech.scoring.record import score_hypotheses
 from ia3_speech.scoring.table import markdown_table
 
 # Code that defines `texts`, a function of a list of waveforms, in the process of a system; {0} is the base,

@@ -25,7 +25,7 @@ from espeak import ESPEAK_SAMPLE_RATE, PEAK, Espeak, Voice, synthesize
 from ia3_speech.common.atomic import write_text
 from ia3_speech.common.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, resample
-from ia3_speech.data.kaldi import write_data_directory
+from ia3_speech.data.kaldi.directory import write_data_directory
 from ia3_speech.data.utterance import Utterance
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ia3_speech.data.kaldi import write_data_directory
+from ia3_speech.data.kaldi.directory import write_data_directory
 from ia3_speech.data.utterance import Utterance
 
 # Speaker → set, gender, age.

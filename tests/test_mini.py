@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ia3_speech import load
-from ia3_speech.data.kaldi import read_data_directory, subset_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory, write_data_directory
 from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.run import train
@@ -18,7 +18,7 @@ CLIPS = Path(__file__).parents[1] / "ia3_speech/out_of_domain"
 def data(tmp_path_factory) -> Path:
     """8 shipped clips, 42 s."""
     folder = tmp_path_factory.mktemp("clips") / "train"
-    subset_data_directory(CLIPS / "librispeech_dev", folder, first=8)
+    write_data_directory(folder, read_data_directory(CLIPS / "librispeech_dev").utterances[:8])
     return folder
 
 

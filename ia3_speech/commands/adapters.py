@@ -207,7 +207,7 @@ def gate(
     utterances = read_for_decoding(data, allow_pipes).utterances if data else read_store(name) if name else []
     if not utterances:
         raise UserError(f"{adapter}: no recordings are stored under this name (give `data`)")
-    count = add_gate(folder, loaded, utterances, name, allow_pipes=allow_pipes)
+    count = add_gate(folder, loaded, utterances, name)
     print(f"{folder / GATE}: of {plural(count, 'utterance')}")
 
 

@@ -1,8 +1,7 @@
-"""Kaldi data directories: validate, fix, subset, split, segment; convert a Hugging Face dataset.
+"""Kaldi data directories: validate, fix, split, segment; convert a Hugging Face dataset.
 
     ia3-speech datadir validate --check-audio data/train
     ia3-speech datadir fix data/train
-    ia3-speech datadir subset data/train data/train_1k --first 1000
     ia3-speech datadir split data/all data/train data/dev --by speaker --fraction 0.15
     ia3-speech datadir segment data/long data/train --base mini
     ia3-speech datadir from-dataset USER/CORPUS data/corpus --split test
@@ -21,12 +20,8 @@ from typing import Any
 from ia3_speech.common.errors import UserError
 from ia3_speech.common.formatting import plural, shorten
 from ia3_speech.data.huggingface import convert_dataset
-from ia3_speech.data.kaldi import (
-    fix_data_directory,
-    read_data_directory,
-    split_data_directory,
-    subset_data_directory,
-)
+from ia3_speech.data.kaldi.directory import read_data_directory, split_data_directory
+from ia3_speech.data.kaldi.validation import fix_data_directory
 from ia3_speech.data.utterance import BadAudio, bad_audio_report, load_utterances
 
 log = logging.getLogger(__name__)
@@ -68,7 +63,7 @@ def validate(
     if wordless := [u.id for u in checked if not no_text and not (u.text or "").split()]:
         log.warning(f"{data}: {plural(len(wordless), 'utterance')} without a word: {shorten(wordless)}")
     bad: list[BadAudio] = []
-    for _ in load_utterances(checked, bad=bad, allow_pipes=allow_pipes) if check_audio else ():
+    for _ in load_utterances(checked, bad=bad) if check_audio else ():
         pass
     if bad:  # clipped or silent: any other fault has raised an error
         report = bad_audio_report(bad, "clipped or silent audio, which is used all the same")
@@ -110,7 +105,6 @@ def segment(
 SUB_COMMANDS = {
     "validate": validate,
     "fix": printed(fix_data_directory),
-    "subset": printed(subset_data_directory),
     "split": printed(split_data_directory),
     "segment": segment,
     "from-dataset": printed(convert_dataset),

@@ -100,7 +100,7 @@ def main(
         for each in dict.fromkeys(adapters.values()):  # load them, so that errors come before the work
             transcriber.session.recognizer(each)
     result = decode_directory.decode_utterances(
-        recognizer, utterances, adapters=adapters or None, allow_pipes=allow_pipes, with_words=True
+        recognizer, utterances, adapters=adapters or None, with_words=True
     )
     record = decode_directory.decoding_record(recognizer, result, data)
     if adapters:

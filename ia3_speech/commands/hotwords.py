@@ -15,7 +15,7 @@ from pathlib import Path
 from ia3_speech.common.atomic import write_text
 from ia3_speech.common.errors import UserError
 from ia3_speech.common.formatting import plural
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.kaldi.table_file import read_kaldi_text, read_utf8
 from ia3_speech.scoring.error_rates import normalized_words
 

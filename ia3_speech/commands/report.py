@@ -50,7 +50,7 @@ def main(
         write_table_files,
     )
 
-    report = read_report(data, decode_dir, training)
+    report = read_report(data, decode_dir, training, allow_pipes)
     out = out or decode_dir / "report.html"
     decoded = [report.system, *report.others, *([report.baseline] if report.baseline else [])]
     names = ("text", "score.json", "decode.json", CONFIDENCES)
@@ -63,12 +63,12 @@ def main(
     if inputs.is_current(out, force or not tables_folder(out).is_dir()):
         return
     if embed_audio:
-        players = embedded_audio(report.utterances, allow_pipes=allow_pipes)
+        players = embedded_audio(report.utterances)
     else:
         players = linked_audio(report.utterances, out.absolute().parent)
     tables = report_tables(report)
     write_table_files(out, tables)
-    write_text(out, make_page(report, tables, players, allow_pipes))
+    write_text(out, make_page(report, tables, players))
     inputs.record(out)
     size = out.stat().st_size
     shown = f"{plural(len(report.utterances), 'utterance')}, {plural(len(players), 'player')}"

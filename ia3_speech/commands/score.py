@@ -23,7 +23,7 @@ from ia3_speech.adapters.record import read_json
 from ia3_speech.common.errors import UserError
 from ia3_speech.common.formatting import percent, plural, shorten
 from ia3_speech.common.inputs import Inputs, digest_of, tables_of
-from ia3_speech.data.kaldi import DataDirectory, read_data_directory
+from ia3_speech.data.kaldi.directory import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import find_overlap, find_overlap_by_speaker
 from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.numbers_in_words import numbers_in_words
@@ -31,8 +31,7 @@ from ia3_speech.decoding.ctm import CONFIDENCES
 from ia3_speech.scoring import sentences
 from ia3_speech.scoring.error_rates import rates_table, terms_table
 from ia3_speech.scoring.kaldi_files import write_kaldi_files
-from ia3_speech.scoring.record import Result, identify, load_json
-from ia3_speech.scoring.scorer import json_value, score_hypotheses, write_score
+from ia3_speech.scoring.record import Result, identify, json_value, load_json, score_hypotheses, write_score
 from ia3_speech.scoring.sentences import MARK
 from ia3_speech.scoring.significance import REPLICATIONS
 from ia3_speech.scoring.term_errors import read_term_list
@@ -170,9 +169,6 @@ def read_hypotheses(folder: Path, data: DataDirectory) -> dict[str, str]:
     if others := set(texts) - ids:
         logger.warning("%s: %s not in %s, not scored", path, plural(len(others), "utterance"), data.path)
     return texts
-
-
-# ---- the terminal
 
 
 def format_result(result: Result) -> str:

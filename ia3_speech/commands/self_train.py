@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from ia3_speech.adapters.spec import BASE_ALONE, parse_sum, tensor_files_of
+from ia3_speech.common.errors import TrainingError
 from ia3_speech.common.formatting import percent, plural
 from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.model.location import base_files, base_folder
@@ -29,8 +30,9 @@ def main(options: SelfTrainingOptions, search_options: SearchOptions) -> None:
     from ia3_speech.training.self_training import SelfTraining, read_recordings, teacher_of
 
     check_options(options)
+    if search_options.search == "greedy":
+        raise TrainingError("`search=greedy`: recordings are labelled by beam search (leave it out)")
     training = SelfTraining(options, replace(search_options, search=search_options.search or "beam"))
-    training.check()
     teacher = teacher_of(options)
     labelling_base = base_folder(teacher.base if teacher else options.base)
     files = {"lm": search_options.files(labelling_base), "hotwords": search_options.hotwords}
@@ -47,7 +49,7 @@ def main(options: SelfTrainingOptions, search_options: SearchOptions) -> None:
     if summary["selected_round"]:
         utterances, _ = read_recordings(options.data, options.allow_pipes)
         base = load_base(options.base)
-        add_gate_of_training(options.out, base, utterances, allow_pipes=options.allow_pipes)
+        add_gate_of_training(options.out, base, utterances)
     inputs.record(options.out)
     print("\n".join(report(f"{options.out}/adapter", summary)))
 

@@ -17,13 +17,13 @@ Several machines: `--part 3/8` takes the third of eight shares of the speakers; 
 without --part collects the results.
 
 Cross-validation on its training utterances chooses the number of epochs and the distance from the start for
-each adapter (training/cross_validation.py), and whether it starts from `--init-adapter` or from the base
-(training/starts.py). An interrupted run resumes with the remaining speakers.
+each adapter, and whether it starts from `--init-adapter` or from the base (training/cross_validation.py). An
+interrupted run resumes with the remaining speakers.
 """
 
 from ia3_speech.common.errors import UserError
 from ia3_speech.common.formatting import percent, plural
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.training.config import SpeakerOptions, check_options, training_inputs
 
 

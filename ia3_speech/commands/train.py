@@ -19,7 +19,7 @@ from ia3_speech.adapters.record import GATE
 from ia3_speech.adapters.spec import AdapterSpec, term_at
 from ia3_speech.common.errors import TrainingError
 from ia3_speech.common.formatting import plural
-from ia3_speech.data.kaldi import DataDirectory, read_data_directory
+from ia3_speech.data.kaldi.directory import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import overlap_of_train_and_dev
 from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.training.config import TrainingOptions, check_options, replay_folder, training_inputs
@@ -74,13 +74,11 @@ def main(options: TrainingOptions, check: bool = False, tests: list[Path] | None
     if options.dev:
         for sentence in overlap_of_train_and_dev(**sets):
             logger.warning("Warning: %s.", sentence)
-    from ia3_speech.training.run import load_for_training, restore_base
+    from ia3_speech.training.run import load_for_training, restore_base, train
 
     base = load_for_training(options)
     if options.dev:
         from accelerate import PartialState
-
-        from ia3_speech.training.run import train
 
         try:
             summary = train(options, base)
@@ -99,8 +97,7 @@ def main(options: TrainingOptions, check: bool = False, tests: list[Path] | None
         from ia3_speech.routing.gate import add_gate_of_training
 
         restore_base(base)
-        utterances = sets["train"].utterances
-        add_gate_of_training(options.out, base, utterances, allow_pipes=options.allow_pipes)
+        add_gate_of_training(options.out, base, sets["train"].utterances)
         guard = add_guard_of_training(options, base, sets["dev"]) if options.dev else None
     inputs.record(options.out)
     print(*report(options, summary), *filter(None, [guard]), sep="\n")
@@ -120,7 +117,7 @@ def add_guard_of_training(options: TrainingOptions, base: "Base", dev: DataDirec
     recognizers = [session.recognizer(AdapterSpec(terms)) for terms in ((), (term,))]
     logger.info("fitting the guard, which recognises dev and general speech with and without the adapter")
     sets = [dev.utterances, read_data_directory(replay_folder("shipped"), spk_sort=False).utterances]
-    return add_guard(adapter, recognizers, sets, allow_pipes=options.allow_pipes)
+    return add_guard(adapter, recognizers, sets)
 
 
 def report(options: TrainingOptions, summary: dict[str, Any]) -> list[str]:

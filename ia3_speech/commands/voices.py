@@ -17,16 +17,17 @@ from ia3_speech.adapters.record import read_json, read_summary
 from ia3_speech.common.atomic import replacing
 from ia3_speech.common.errors import UserError
 from ia3_speech.common.formatting import in_columns, percent, plural
+from ia3_speech.voices import store
+from ia3_speech.voices.store import recordings_of, store_of, versions_of, voice_folder, voice_record
+from ia3_speech.voices.voice import read_store
 
 COLUMNS = ("VOICE", "OWNER", "RECORDINGS", "ADAPTERS")
 
 
 def list_() -> None:
     """List the voices: name, the name of the key that it belongs to, recordings, adapters."""
-    from ia3_speech.voices.store import recordings_of, versions_of, voice_names, voice_record
-
     rows = []
-    for name in voice_names():
+    for name in store.voice_names():
         try:
             owner = voice_record(name).get("owner") or "-"
         except UserError:
@@ -40,8 +41,6 @@ def list_() -> None:
 
 def folders_of(name: str) -> dict[str, Path]:
     """Name → folder, of what is stored of a voice. Raises UserError if nothing is."""
-    from ia3_speech.voices.store import store_of, versions_of, voice_folder
-
     folders = {"recordings": store_of(name), "record": voice_folder(name)}
     folders |= {f"adapters/{version}": registry.adapters_dir() / version for version in versions_of(name)}
     folders = {each: folder for each, folder in folders.items() if folder.is_dir()}
@@ -56,9 +55,6 @@ def show(name: str) -> None:
     Args:
         name: a voice, or an adapter.
     """
-    from ia3_speech.voices.store import voice_record
-    from ia3_speech.voices.voice import read_store
-
     rows, record, stored = [], voice_record(name), read_store(name)
     for title, folder in folders_of(name).items():
         if title == "recordings":
@@ -85,11 +81,9 @@ def export(name: str, *, out: Path) -> None:
         name: a voice, or an adapter.
         out: the folder to write.
     """
-    from ia3_speech.voices.store import only_writer
-
     if out.exists():
         raise UserError(f"{out}: exists (give another --out)")
-    with only_writer(name), replacing(out) as new:
+    with store.only_writer(name), replacing(out) as new:
         for title, folder in folders_of(name).items():
             shutil.copytree(folder, new / title)
     print(f"{out}: {', '.join(sorted(folder.name for folder in out.iterdir()))}")
@@ -103,9 +97,7 @@ def remove(name: str) -> None:
     Args:
         name: a voice, or an adapter.
     """
-    from ia3_speech.voices.store import remove_voice
-
-    print(remove_voice(name))
+    print(store.remove_voice(name))
 
 
 SUB_COMMANDS = {"list": list_, "show": show, "export": export, "remove": remove}

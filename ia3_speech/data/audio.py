@@ -185,9 +185,6 @@ def warn_of_cut_ogg(source: Source, size: int) -> None:
         logger.warning("%s: has no end mark: was it cut off? (copy it again)", source_name(source))
 
 
-# ---- containers ----
-
-
 def container_format(source: Source) -> str | None:
     """mp4, webm, wma, amr or aac, by the first bytes of a file; None for anything else."""
     try:
@@ -245,9 +242,6 @@ def container_blocks(source: Source, max_seconds: float, check: Callable[[], obj
     refuse_cut_off(source, promised - frames / stream.rate, promised)
 
 
-# ---- opening a file, and explaining why it cannot be opened ----
-
-
 def open_sound_file(source: Source):
     """A `soundfile.SoundFile` of the source. Raises AudioError with the reason."""
     import soundfile
@@ -291,9 +285,6 @@ def library_message(error: Exception) -> str:
     """libsndfile's message without the file's name or the stream's repr."""
     message = re.sub(r"^Error opening .*[>']: ", "", str(error), flags=re.DOTALL)
     return (message or type(error).__name__).strip().rstrip(".")
-
-
-# ---- channels and rates ----
 
 
 def to_mono(blocks: Blocks, name: str) -> np.ndarray:

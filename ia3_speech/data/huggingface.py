@@ -162,9 +162,6 @@ def extract(
         )
 
 
-# ---- rows ----
-
-
 def load_rows(name: str, split: str | None, config: str | None) -> Any:
     """One split of a dataset, as `datasets.Dataset`."""
     import datasets
@@ -212,8 +209,6 @@ def audio_not_encoded() -> Iterator[None]:
         Audio.encode_example = original
 
 
-# ---- columns ----
-
 USUAL_COLUMNS = {
     "audio": csv_folder.AUDIO_COLUMNS,
     "text": csv_folder.TEXT_COLUMNS,
@@ -248,9 +243,6 @@ def choose_columns(
         if column not in features or label_of_table(f"utt2{label_name(column)}") is None:
             raise DataError(f"{name}: {column} is no column, or cannot be a label ({available})")
     return chosen, label_columns
-
-
-# ---- cells ----
 
 
 def wave_of_cell(cell: Any, file: Path | str, row: dict, number: int) -> np.ndarray:

@@ -122,9 +122,6 @@ def replaced(match: re.Match, spoken: Callable[[re.Match], str], changes: Counte
     return f"{' ' if before.isalnum() else ''}{words}{' ' if after.isalnum() else ''}"
 
 
-# ---- the parts of a number
-
-
 def cardinal(number: str) -> str:
     """ "1,250.50" → "one thousand two hundred and fifty point five zero"; "007" digit by digit."""
     if number[0] in SIGNS:
@@ -150,9 +147,6 @@ def num2words(number: int, to: str = "cardinal") -> str:
 
 def year(number: str) -> str:
     return num2words(int(number), "year")
-
-
-# ---- functions of rules: a match → its words
 
 
 def unit_name(symbol: str, power: str, *, plural: bool) -> str:

@@ -155,9 +155,6 @@ def output_paths(recordings: Sequence[Recording], folder: Path, suffix: str) -> 
     return paths
 
 
-# ---- audio as Python objects hold it ----
-
-
 def is_one_recording(audio: Any) -> bool:
     """Whether `audio` is a single recording and not a sequence; a list of numbers is a sequence."""
     if isinstance(audio, str | os.PathLike | bytes | bytearray | dict) or not isinstance(audio, Iterable):
@@ -226,9 +223,6 @@ def from_samples(samples: Any, sampling_rate: float, *, channels: bool = False) 
     if wave.ndim == 2:
         return audio_files.to_mono([(wave.T, sampling_rate)], "audio")
     return audio_files.resample(wave, sampling_rate, SAMPLE_RATE)
-
-
-# ---- a share of them, for one of several jobs ----
 
 
 @dataclass(frozen=True)

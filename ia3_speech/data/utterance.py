@@ -9,17 +9,15 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
+from tqdm import tqdm
 
 from ia3_speech.common.cli import progress_stream
 from ia3_speech.common.errors import AudioError
 from ia3_speech.common.formatting import plural, shorten
 from ia3_speech.data.audio import SAMPLE_RATE, audio_duration, load_audio, segment_of
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
 
 LEAVE_OUT = (
     "Repair these files, or leave them out with `on_error=skip`, or by deleting their lines in utt2spk."
@@ -50,6 +48,8 @@ class Utterance:
     duration: float | None = None  # seconds, from utt2dur, segments or reco2dur; None: unknown
     # `{"accent": "scottish", "gender": "f"}`, from utt2LABEL, else spk2LABEL
     labels: dict[str, str] = field(default_factory=dict)
+    # Whether a shell command in `source` may be run: set by who reads the directory, never by the directory
+    allow_pipe: bool = field(default=False, compare=False)
 
     @property
     def is_piped(self) -> bool:
@@ -77,14 +77,14 @@ def with_duration(utterance: Utterance, *, check: bool = False) -> Utterance:
 header_duration = lru_cache(maxsize=1)(audio_duration)
 
 
-def load_utterance(utterance: Utterance, *, allow_pipes: bool = False) -> np.ndarray:
+def load_utterance(utterance: Utterance) -> np.ndarray:
     """Decode one utterance to float32 `(samples,)`, 16 kHz: its file or pipe, cut to its segment.
 
     Raises:
-        AudioError: as `load_audio`; also for a shell pipe that fails, or if `allow_pipes` is false.
+        AudioError: as `load_audio`; also for a shell pipe that fails, or is not allowed.
     """
     try:
-        return load_source(utterance, allow_pipes)
+        return load_source(utterance)
     except AudioError as error:
         raise AudioError(f"utterance {utterance.id}: {error}") from None
 
@@ -95,7 +95,6 @@ def load_utterances(
     minimum_samples: int = RECEPTIVE_FIELD,
     on_error: Literal["fail", "skip"] = "fail",
     bad: "list[BadAudio] | None" = None,
-    allow_pipes: bool = False,
     progress: bool = True,
 ) -> Iterator[tuple[Utterance, np.ndarray]]:
     """Yield `(utterance, wave)` for each usable utterance, in the order given. Raises AudioError where
@@ -106,13 +105,12 @@ def load_utterances(
         on_error: "fail": raise one error that lists all unusable audio, after the last utterance. "skip":
             leave such utterances out. Clipped audio is yielded in both cases.
         bad: receives a `BadAudio` for each unusable or clipped utterance, in both cases.
-        allow_pipes: run the shell commands of wav.scp.
         progress: show a progress bar on stderr where that is a terminal.
     """
     bad = [] if bad is None else bad
     for utterance in with_progress(utterances, "reading audio", progress):
         file = utterance.source or "(no entry in wav.scp)"
-        wave, problem = load_checked(partial(load_source, utterance, allow_pipes), file, minimum_samples)
+        wave, problem = load_checked(partial(load_source, utterance), file, minimum_samples)
         if problem:
             bad.append(BadAudio(utterance.id, file, problem.reason, left_out=problem.fatal))
         if problem is None or not problem.fatal:
@@ -121,19 +119,17 @@ def load_utterances(
         raise_if_unusable(bad)
 
 
-def with_progress(utterances: Iterable, description: str, show: bool = True) -> "tqdm":
+def with_progress(utterances: Iterable, description: str, show: bool = True) -> tqdm:
     """`utterances` with a progress bar on stderr, if `show` is true and stderr is a terminal."""
-    from tqdm import tqdm
-
     options = {"unit": "utt", "dynamic_ncols": True, "leave": False, "file": progress_stream()}
     return tqdm(utterances, desc=description, disable=None if show else True, **options)
 
 
-def load_source(utterance: Utterance, allow_pipes: bool) -> np.ndarray:
+def load_source(utterance: Utterance) -> np.ndarray:
     """The utterance's waveform. Errors as `load_utterance`."""
     source = utterance.source
     if utterance.is_piped:
-        if not allow_pipes:
+        if not utterance.allow_pipe:
             raise AudioError(f"{source}: is a shell command (pass `allow_pipes` if you trust this wav.scp)")
         source = io.BytesIO(run_pipe(utterance.source))
         source.name = utterance.source
@@ -152,9 +148,6 @@ def run_pipe(command: str) -> bytes:
             f"{command}: the command failed with code {done.returncode}: {reason or '(silently)'}"
         )
     return done.stdout
-
-
-# ---- faults of a waveform
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from ia3_speech.common.atomic import write_json, write_text
 from ia3_speech.common.errors import UserError
 from ia3_speech.common.inputs import Inputs, read_inputs, visible_files
 from ia3_speech.data.audio import SAMPLE_RATE, change_speed
-from ia3_speech.data.kaldi import DataDirectory, read_data_directory
+from ia3_speech.data.kaldi.directory import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.table_file import format_table
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
 from ia3_speech.data.recordings import Part
@@ -75,7 +75,6 @@ def decode_utterances(
     *,
     adapters: Mapping[str, AdapterSpec] | None = None,
     on_error: Literal["fail", "skip"] = "skip",
-    allow_pipes: bool = False,
     with_words: bool = False,
     speed: float = 1.0,
 ) -> Decoding:
@@ -84,18 +83,17 @@ def decode_utterances(
     Args:
         adapters: utterance id → adapter; None: all utterances have the recogniser's adapter.
         on_error: "fail" reads all audio first, and decodes only if all of it is good.
-        allow_pipes: run shell commands in wav.scp.
         with_words: find the times and confidences of the words too.
         speed: factor of the playback speed; the pitch changes too.
     """
     started = time.perf_counter()
     minimum = math.ceil(recognizer.base.minimum_samples * speed)
-    options = {"minimum_samples": minimum, "allow_pipes": allow_pipes}
     if on_error == "fail":
-        for _ in load_utterances(utterances, on_error="fail", **options):
+        for _ in load_utterances(utterances, on_error="fail", minimum_samples=minimum):
             pass
     result = Decoding({utterance.id: "" for utterance in utterances})
-    waves = load_utterances(utterances, on_error="skip", bad=result.bad, progress=False, **options)
+    options = {"on_error": "skip", "bad": result.bad, "progress": False}
+    waves = load_utterances(utterances, minimum_samples=minimum, **options)
     with with_progress(utterances, "decoding") as bar:
         for pool in pools(waves):
             rows = [adapters[utterance.id].terms for utterance, _ in pool] if adapters else None
@@ -140,7 +138,7 @@ def dev_logits(
         return Hypothesis((TimedWord(str(len(pieces) - 1), 0, 0),))
 
     storing = replace(recognizer, search=store)
-    texts = decode_utterances(storing, utterances, on_error="fail", allow_pipes=allow_pipes).texts
+    texts = decode_utterances(storing, utterances, on_error="fail").texts
     return references, {name: [pieces[int(n)] for n in text.split()] for name, text in texts.items()}
 
 
@@ -151,7 +149,7 @@ def read_for_decoding(data: Path, allow_pipes: bool = False) -> DataDirectory:
         DataError: it is not valid; all its files are missing, so their paths must be wrong; or wav.scp holds
             shell commands, and `allow_pipes` is false.
     """
-    directory = read_data_directory(data, text=False, wav=False, spk_sort=False)
+    directory = read_data_directory(data, text=False, wav=False, spk_sort=False, allow_pipes=allow_pipes)
     sources = {utterance.source for utterance in directory}
     pipes = {source for source in sources if source.endswith("|")}
     if (pipes and not allow_pipes) or not (pipes or any(map(os.path.isfile, sources))):

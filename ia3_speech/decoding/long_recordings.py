@@ -24,15 +24,13 @@ HOP = SAMPLE_RATE // 100  # 10 ms, Kaldi's frame shift
 PAUSE_HOPS = 20  # 0.2 s: longer than the closure of a stop, as long as a short pause between words
 
 
-def cut_utterance(
-    utterance: Utterance, seconds: float, maximum_seconds: float | None, *, allow_pipes: bool = False
-) -> list[Utterance]:
+def cut_utterance(utterance: Utterance, seconds: float, maximum_seconds: float | None) -> list[Utterance]:
     """The utterance, whose duration is `seconds`, in pieces that the base can process: utterances with start,
     end and duration. An utterance within the maximum is a single piece, and its audio is not read. Raises
     AudioError as `load_utterance`."""
     if maximum_seconds is None or seconds <= maximum_seconds:
         return [replace(utterance, duration=seconds)]
-    wave, offset = load_utterance(utterance, allow_pipes=allow_pipes), utterance.start or 0.0
+    wave, offset = load_utterance(utterance), utterance.start or 0.0
     cuts = [(a / SAMPLE_RATE, b / SAMPLE_RATE) for a, b in cut_at_pauses(wave, maximum_seconds)]
     return [replace(utterance, start=offset + a, end=offset + b, duration=b - a) for a, b in cuts]
 

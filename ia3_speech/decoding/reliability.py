@@ -22,8 +22,7 @@ from ia3_speech.decoding.word_times import Scaling, log_odds, probability, words
 from ia3_speech.model.hypotheses import TimedWord
 from ia3_speech.scoring.alignment import Pair, align
 from ia3_speech.scoring.error_rates import label_value, normalized_words
-from ia3_speech.scoring.record import load_json
-from ia3_speech.scoring.scorer import Score
+from ia3_speech.scoring.record import Score, load_json
 from ia3_speech.scoring.significance import Interval, percentile_interval
 
 if TYPE_CHECKING:

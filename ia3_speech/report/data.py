@@ -15,7 +15,7 @@ from pathlib import Path
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.weights import Vector, read_weights, vectors_in
 from ia3_speech.common.errors import UserError
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.report import curve_files
@@ -107,11 +107,14 @@ class ReportData:
         return [system for system in self.systems if system.result.confidences]
 
 
-def read_report(data: Path, decode_dir: Path, training: Path | None = None) -> ReportData:
+def read_report(
+    data: Path, decode_dir: Path, training: Path | None = None, allow_pipes: bool = False
+) -> ReportData:
     """Read a decode directory, its baseline, and the files beside it.
 
     Args:
         training: metrics.jsonl, if it is not beside `decode_dir`.
+        allow_pipes: run shell commands in wav.scp, for spectrograms and embedded audio.
 
     Raises:
         UserError: a given path does not exist, `decode_dir` was not scored, a file is damaged, or the files
@@ -134,7 +137,8 @@ def read_report(data: Path, decode_dir: Path, training: Path | None = None) -> R
                 others.append(decoded)
             else:
                 logger.warning("%s: left out, its references differ (score it again)", other.folder)
-    by_id = {utterance.id: utterance for utterance in read_data_directory(data, wav=False, spk_sort=False)}
+    utterances = read_data_directory(data, wav=False, spk_sort=False, allow_pipes=allow_pipes)
+    by_id = {utterance.id: utterance for utterance in utterances}
     if unknown := [name for name in system.references if name not in by_id]:
         hint = "is it the right set?"
         raise UserError(f"{data}: utterance {unknown[0]} of {system.folder} is not in it ({hint})")

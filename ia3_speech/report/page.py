@@ -41,15 +41,12 @@ class Section(NamedTuple):
     content: Mapping[str, Any]
 
 
-def make_page(
-    report: ReportData, tables: Mapping[str, Table], players: Mapping[str, str], allow_pipes: bool = False
-) -> str:
+def make_page(report: ReportData, tables: Mapping[str, Table], players: Mapping[str, str]) -> str:
     """The whole page.
 
     Args:
         tables: by their names.
         players: {utterance id: src of its player} (see `tables`).
-        allow_pipes: run shell commands in wav.scp for the spectrograms.
     """
     environment = Environment(
         loader=PackageLoader("ia3_speech.report"),
@@ -74,7 +71,7 @@ def make_page(
         sentences=[*summary_sentences(report)],
         warnings=[*report_warnings(report)][:1],
         cards=rate_cards(report),
-        sections=make_sections(report, tables, players, allow_pipes),
+        sections=make_sections(report, tables, players),
         style=Markup(style),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -82,7 +79,7 @@ def make_page(
 
 
 def make_sections(
-    report: ReportData, tables: Mapping[str, Table], players: Mapping[str, str], allow_pipes: bool
+    report: ReportData, tables: Mapping[str, Table], players: Mapping[str, str]
 ) -> dict[str, Section]:
     """Id → section, for the sections with contents, in their order."""
     rates = [tables[name] for name in ("error_rates", "terms") if name in tables]
@@ -97,7 +94,7 @@ def make_sections(
         sections["labels"] = Section("Speakers and labels", "labels", labels)
     utterances = utterances_content(report, players)
     sections["utterances"] = Section("Utterances", "utterances", utterances)
-    if pictures := [*draw_largest_changes(report, allow_pipes)]:
+    if pictures := [*draw_largest_changes(report)]:
         names = [(report.start or report.baseline).name, report.system.name]
         content = {"pictures": pictures, "names": names}
         sections["spectrograms"] = Section("Largest changes", "spectrograms", content)

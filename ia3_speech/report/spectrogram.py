@@ -128,7 +128,7 @@ def png(image: np.ndarray) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
-def draw_largest_changes(report: ReportData, allow_pipes: bool = False) -> Iterator[dict[str, Any]]:
+def draw_largest_changes(report: ReportData) -> Iterator[dict[str, Any]]:
     """Pictures (id, caption, reference, picture) of the utterances whose words have times and whose errors
     changed most, from the base alone (else the baseline) to the system, with the words of both. Utterances
     whose audio can't be read are left out."""
@@ -147,7 +147,7 @@ def draw_largest_changes(report: ReportData, allow_pipes: bool = False) -> Itera
         if not any(rows.values()):
             continue
         try:
-            wave = load_utterance(utterance, allow_pipes=allow_pipes)
+            wave = load_utterance(utterance)
         except AudioError as error:
             logger.warning("%s: no spectrogram", error)
             continue

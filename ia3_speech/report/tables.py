@@ -172,12 +172,12 @@ def linked_audio(utterances: Iterable[Utterance], folder: Path) -> dict[str, str
     return links
 
 
-def embedded_audio(utterances: Iterable[Utterance], *, allow_pipes: bool) -> dict[str, str]:
+def embedded_audio(utterances: Iterable[Utterance]) -> dict[str, str]:
     """The audio as 16 kHz FLAC in `data:` URLs, about 25 kB per second; faults are logged as warnings."""
     import soundfile
 
     players, bad = {}, []
-    waves = load_utterances(utterances, minimum_samples=1, on_error="skip", bad=bad, allow_pipes=allow_pipes)
+    waves = load_utterances(utterances, minimum_samples=1, on_error="skip", bad=bad)
     for utterance, wave in waves:
         buffer = io.BytesIO()
         soundfile.write(buffer, wave, SAMPLE_RATE, format="FLAC", subtype="PCM_16")

@@ -32,7 +32,7 @@ from ia3_speech.adapters.registry import home, without_writers
 from ia3_speech.common.atomic import replacing
 from ia3_speech.common.errors import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.utterance import Utterance, load_utterances
 from ia3_speech.model.location import GENERAL_SPEECH
 
@@ -123,23 +123,15 @@ def write_gate(folder: Path, speech: SpeechStatistics, fingerprint: dict[str, An
         save_file(tensors, new, {"gate": json.dumps(record)})
 
 
-def add_gate(
-    folder: Path,
-    base: "Base",
-    utterances: Sequence[Utterance],
-    name: str | None = None,
-    *,
-    allow_pipes: bool = False,
-) -> int:
+def add_gate(folder: Path, base: "Base", utterances: Sequence[Utterance], name: str | None = None) -> int:
     """Write the gate of an adapter, or of a base, from utterances without their texts, and note it in the
     card. Returns the number of utterances, without damaged audio. Raises UserError as `measure_speech`.
 
     Args:
         base: without vectors.
         name: the adapter's, for its card.
-        allow_pipes: run shell commands in wav.scp.
     """
-    speech = measure_speech(base, chosen_waves(base, utterances, allow_pipes))
+    speech = measure_speech(base, chosen_waves(base, utterances))
     with without_writers():  # a registered adapter may be replaced meanwhile
         write_gate(folder, speech, base.fingerprint)
         if (folder / METADATA).exists():
@@ -148,22 +140,18 @@ def add_gate(
     return speech.count
 
 
-def chosen_waves(
-    base: "Base", utterances: Sequence[Utterance], allow_pipes: bool = False
-) -> Iterator[np.ndarray]:
+def chosen_waves(base: "Base", utterances: Sequence[Utterance]) -> Iterator[np.ndarray]:
     """The waveforms of at most MAX_UTTERANCES utterances, evenly spaced, without damaged audio."""
     chosen = utterances[:: max(1, -(-len(utterances) // MAX_UTTERANCES))]
-    options = {"minimum_samples": base.minimum_samples, "allow_pipes": allow_pipes}
-    return (wave for _, wave in load_utterances(chosen, on_error="skip", **options))
+    loaded = load_utterances(chosen, on_error="skip", minimum_samples=base.minimum_samples)
+    return (wave for _, wave in loaded)
 
 
-def add_gate_of_training(
-    out: Path, base: "Base", utterances: Sequence[Utterance], *, allow_pipes: bool
-) -> None:
+def add_gate_of_training(out: Path, base: "Base", utterances: Sequence[Utterance]) -> None:
     """`add_gate` to OUT/adapter, which training wrote; warns if the speech is too little for a gate."""
     adapter = out / "adapter"
     try:
-        add_gate(adapter, base, utterances, allow_pipes=allow_pipes)
+        add_gate(adapter, base, utterances)
     except UserError as error:
         logger.warning("%s: has no gate, so `adapter=auto` can't choose it: %s", adapter, error)
 

@@ -199,11 +199,7 @@ def fit_adapter_rule(sets: Sequence[Observations], prior: Rule) -> Rule:
 
 
 def observe(
-    recognizers: Sequence[Recognizer],
-    gate: GaussianGate,
-    utterances: Sequence[Utterance],
-    *,
-    allow_pipes: bool = False,
+    recognizers: Sequence[Recognizer], gate: GaussianGate, utterances: Sequence[Utterance]
 ) -> Observations:
     """Recognise utterances, without damaged audio, with the base and with an adapter.
 
@@ -212,9 +208,9 @@ def observe(
         gate: of the adapter, as a guard has it.
     """
     base = recognizers[0].base
-    options = {"minimum_samples": base.minimum_samples, "allow_pipes": allow_pipes}
     chosen = utterances[:: -(-len(utterances) // MAX_UTTERANCES)]
-    chosen, waves = zip(*load_utterances(chosen, on_error="skip", **options), strict=True)
+    loaded = load_utterances(chosen, on_error="skip", minimum_samples=base.minimum_samples)
+    chosen, waves = zip(*loaded, strict=True)
     with with_progress(range(len(recognizers) * len(waves)), "fitting the guard") as progress:
         results = [
             replace(recognizer, scaling=None, batch_seconds=BATCH_SECONDS).recognize(
@@ -231,13 +227,7 @@ def observe(
     return Observations(np.array(inputs), np.array(errors))
 
 
-def add_guard(
-    folder: Path,
-    recognizers: Sequence[Recognizer],
-    sets: Sequence[Sequence[Utterance]],
-    *,
-    allow_pipes: bool = False,
-) -> str:
+def add_guard(folder: Path, recognizers: Sequence[Recognizer], sets: Sequence[Sequence[Utterance]]) -> str:
     """Fit the rule of an adapter and write it. Returns a sentence with its errors, by cross-validation.
 
     Args:
@@ -248,7 +238,7 @@ def add_guard(
     base = recognizers[0].base
     prior = base_rule(base)
     gate = GaussianGate(general_gate(base), [read_gate(folder, base.fingerprint)])
-    observed = [observe(recognizers, gate, each, allow_pipes=allow_pipes) for each in sets]
+    observed = [observe(recognizers, gate, each) for each in sets]
     write_rule(folder, fit_adapter_rule(observed, prior), base.fingerprint)
     (base_errors, adapter_errors), (before, after) = (each.errors.sum(0) for each in observed)
     chosen = np.zeros(2)

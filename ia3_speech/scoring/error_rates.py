@@ -14,14 +14,9 @@ import numpy as np
 
 from ia3_speech.data.numbers_in_words import verbalize_numbers
 from ia3_speech.data.text import Mode, normalize
+from ia3_speech.scoring import significance
 from ia3_speech.scoring.alignment import ErrorCounts, Pair, count_errors
-from ia3_speech.scoring.significance import (
-    Interval,
-    bootstrap_sums,
-    percentile_interval,
-    ratio,
-    sums_by_cluster,
-)
+from ia3_speech.scoring.significance import Interval, percentile_interval, ratio
 from ia3_speech.scoring.table import Cell, Rate, Table
 from ia3_speech.scoring.term_errors import FALSE, MISSED, REFERENCE, TermList
 
@@ -233,7 +228,8 @@ def compute_error_rates(
     sides = [counts_by_utterance(scored)] + ([counts_by_utterance(baseline)] if baseline else [])
     counts = {(side, name): values for side, table in enumerate(sides) for name, values in table.items()}
     if len(scored) > 1:
-        sums = bootstrap_sums(sums_by_cluster(counts, clusters), replications, seed)
+        by_cluster = significance.sums_by_cluster(counts, clusters)
+        sums = significance.bootstrap_sums(by_cluster, replications, seed)
     else:  # the spread of a single utterance is unknown: no interval
         sums = {name: np.array([math.nan]) for name in counts}
 

@@ -244,10 +244,6 @@ class SelfTrainingOptions(SharedOptions):
             second round was no better on the dev set on which it was tried)
         min_confidence: smallest confidence of a word to learn from; the word must also be recognised at 0.9
             and 1.1 times the speed; 0: learn from all recognised words
-        replay: other speech on which divergence from the base is penalised, as in `train --replay`; none: no
-            replay
-        learning_rate: peak rate of AdamW
-        on_error: skip leaves out bad audio and names it; fail stops at it
     """
 
     NOT_COMPARED = SharedOptions.NOT_COMPARED | {"data"}
@@ -267,6 +263,12 @@ class SelfTrainingOptions(SharedOptions):
     on_error: Literal["fail", "skip"] = "skip"
     precision: Literal["no", "bf16", "auto"] = "auto"
 
+    def faults(self) -> dict[str, str]:
+        data, out = self.data.resolve(), self.out.resolve()
+        nested = data.is_relative_to(out) or out.is_relative_to(data)
+        outside = "outside of `data`, and not around it (nothing is written beside recordings)"
+        return super().faults() | ({"out": outside} if nested else {})
+
 
 @dataclass(frozen=True, kw_only=True)
 class SpeakerOptions(SharedOptions):
@@ -280,7 +282,6 @@ class SpeakerOptions(SharedOptions):
             collects the results
         folds: parts into which a speaker's utterances are divided; 0: train on all utterances, decode nothing
         k: train on at most this many utterances of each speaker (default: all outside of the fold)
-        learning_rate: peak rate of AdamW
     """
 
     NOT_COMPARED = SharedOptions.NOT_COMPARED | {"data", "decode_dir", "part"}

@@ -15,7 +15,7 @@ from ia3_speech.common.errors import AudioError, TrainingError
 from ia3_speech.common.formatting import plural, shorten
 from ia3_speech.common.inputs import file_sha256
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.kaldi import DataDirectory, read_data_directory
+from ia3_speech.data.kaldi.directory import DataDirectory, read_data_directory
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
 from ia3_speech.data.text import normalize, writing_hint
 from ia3_speech.data.utterance import BadAudio, Utterance, load_utterances, with_duration
@@ -23,8 +23,6 @@ from ia3_speech.model.base import Base, load_base
 from ia3_speech.training.config import SharedOptions, TrainingOptions
 
 logger = logging.getLogger(__name__)
-
-MAX_LISTED = 10  # utterances in a message
 
 
 @dataclass
@@ -114,16 +112,12 @@ def read_examples(
         AudioError: bad audio, with `on_error: fail`.
     """
     targets = targets_of(base, options)
-    utterances = filter(wanted, targets.read(path, options.allow_pipes))
+    utterances = [*filter(wanted, targets.read(path, options.allow_pipes))]
+    minimum = int(base.minimum_samples * max(speeds)) + 1
     bad: list[BadAudio] = []
     trainable, untrainable, faults = [], [], []
-    for utterance, wave in load_utterances(
-        [*utterances],
-        minimum_samples=int(base.minimum_samples * max(speeds)) + 1,
-        on_error=options.on_error,
-        bad=bad,
-        allow_pipes=options.allow_pipes,
-    ):
+    waves = load_utterances(utterances, minimum_samples=minimum, on_error=options.on_error, bad=bad)
+    for utterance, wave in waves:
         ids, is_piped = targets.ids(utterance), utterance.is_piped
         fitting = [speed for speed in speeds if not targets.fault(utterance, len(wave), speed)]
         source = Path(utterance.source)
@@ -142,7 +136,7 @@ def read_examples(
 def report_left_out(path: Path, bad: list[BadAudio], faults: list[str], on_error: str = "skip") -> None:
     """Log bad audio and faults of texts. With `on_error` fail, faults of texts raise TrainingError."""
     if faults and on_error == "fail":
-        listed = shorten(faults, "\n", MAX_LISTED)
+        listed = shorten(faults, "\n")
         head = f"{path}: {plural(len(faults), 'utterance')} can't be trained on:"
         raise TrainingError(f"{head}\n{listed}\nCorrect them, or pass `on_error=skip`.")
     for line in [*map(str, bad), *faults]:
@@ -169,9 +163,6 @@ def data_digest(examples: Sequence[Example]) -> str:
     pairs = ((e, e.utterance) for e in examples)
     rows = [(u.id, e.ids, round(e.seconds, 4), e.audio, u.start, u.end) for e, u in pairs]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-
-
-# ---- before training
 
 
 def check_data(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> None:

@@ -90,7 +90,7 @@ def cache_for(base: Base, options: SharedOptions) -> "FeatureCache":
     depth = frozen_depth(base)
     folder = None if depth == WAVEFORM else options.cache_dir  # the audio is a file already
     limit_bytes, augmentation = options.cache_gb * 2**30, read_augmentation(options)
-    return FeatureCache(base, depth, limit_bytes, options.allow_pipes, folder, augmentation)
+    return FeatureCache(base, depth, limit_bytes, folder, augmentation)
 
 
 @dataclass
@@ -106,7 +106,6 @@ class FeatureCache:
     base: Base
     depth: int | None  # of the frozen part, by `frozen_depth`
     limit_bytes: float
-    allow_pipes: bool = False
     folder: Path | None = None
     augmentation: Augmentation | None = None
     # Features by audio file, segment and speed, on the CPU; and the files of others
@@ -141,7 +140,7 @@ class FeatureCache:
 
     def wave(self, utterance: Utterance, speed: float) -> np.ndarray:
         """(samples,) at 16 kHz."""
-        return change_speed(load_utterance(utterance, allow_pipes=self.allow_pipes), speed)
+        return change_speed(load_utterance(utterance), speed)
 
     def name_of(self, wave: np.ndarray) -> str:
         """The name of a file: a digest of the samples and of the frozen part."""

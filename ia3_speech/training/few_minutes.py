@@ -30,18 +30,13 @@ from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.model.base import Base
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio
+from ia3_speech.training import cross_validation
 from ia3_speech.training.config import TrainingOptions, to_yaml
-from ia3_speech.training.cross_validation import Adaptation, FoldResult, divide_into_folds, epochs_of
+from ia3_speech.training.cross_validation import Adaptation, FoldResult, adapt_from_each, prepare
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.multi_adapter import START, Measure, load_vectors
 from ia3_speech.training.replay import read_replay
 from ia3_speech.training.run import load_for_training, run_lock, run_record
-from ia3_speech.training.starts import (
-    adapt_from_each,
-    measures_of_starts,
-    prepare,
-    starts_of_folds,
-)
 from ia3_speech.training.steps import Progress
 
 logger = logging.getLogger(__name__)
@@ -70,15 +65,15 @@ def train_on_few(options: TrainingOptions, base: Base | None = None) -> dict[str
         prepare(base, options, None)
         examples = read_examples(options.train, base, options, [*{1.0, *options.speeds}])
         check_examples(examples, options.train)
-        tried = measures_of_starts(base, examples, options)
-        measures, parts = [*tried[None].values()], divide_into_folds(examples)
-        starts = starts_of_folds(Adaptation("", examples, parts), tried)
+        tried = cross_validation.measures_of_starts(base, examples, options)
+        measures, parts = [*tried[None].values()], cross_validation.divide_into_folds(examples)
+        starts = cross_validation.starts_of_folds(Adaptation("", examples, parts), tried)
         # The name decides the random numbers, so that it must not depend on the directory of an adapter.
         adaptations = {
             start: Adaptation(Path(start or "base").name, examples, parts)
             for start in dict.fromkeys(starts.values())
         }
-        total = epochs_of([*adaptations.values()], options)
+        total = cross_validation.epochs_of([*adaptations.values()], options)
         with logging_redirect_tqdm(), Progress(total, "epoch") as progress:
             adapt_from_each([adaptations], options, partial(prepare, base, options), replay, progress)
         start = starts.pop(None)
@@ -124,9 +119,6 @@ def check_examples(examples: list[Example], path: Path) -> None:
         first = files.setdefault((example.audio, utterance.start, utterance.end), utterance.id)
         if first != utterance.id:
             logger.warning("note: %s and %s are the same recording", first, utterance.id)
-
-
-# ---- the result
 
 
 def suspicious(examples: list[Example], measures: list[Measure], symbols: int, data: Path) -> dict[str, str]:

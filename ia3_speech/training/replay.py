@@ -54,15 +54,10 @@ def read_replay(base: Base, options: SharedOptions) -> list[Replayed]:
     """
     if not options.replay:
         return []
-    path, pipes = replay_folder(options.replay), options.allow_pipes
+    path, minimum = replay_folder(options.replay), base.minimum_samples
     bad: list[BadAudio] = []
-    waves = load_utterances(
-        read_for_decoding(path, pipes),
-        minimum_samples=base.minimum_samples,
-        on_error=options.on_error,
-        bad=bad,
-        allow_pipes=pipes,
-    )
+    utterances = read_for_decoding(path, options.allow_pipes)
+    waves = load_utterances(utterances, minimum_samples=minimum, on_error=options.on_error, bad=bad)
     computed = (__version__, base.dtype, base.precision, base.device.type, base.maximum_seconds)
     key = repr((digest_of(path), base.fingerprint["sha256"], *computed))
     file = registry.home() / f"replay/{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
@@ -73,11 +68,11 @@ def read_replay(base: Base, options: SharedOptions) -> list[Replayed]:
     stored, replay = len(summaries), []
     for utterance, wave in waves:
         seconds = len(wave) / SAMPLE_RATE
-        for piece in cut_utterance(utterance, seconds, base.maximum_seconds, allow_pipes=pipes):
+        for piece in cut_utterance(utterance, seconds, base.maximum_seconds):
             whole = piece.duration == seconds
             name = piece.id if whole else f"{piece.id} from {piece.start:g}"  # pieces share the id
             if name not in summaries:
-                wave_of_piece = wave if whole else load_utterance(piece, allow_pipes=pipes)
+                wave_of_piece = wave if whole else load_utterance(piece)
                 summaries[name] = base.summary(base.logits([wave_of_piece])[0])
             replay.append(Replayed(piece, summaries[name]))
     report_left_out(path, bad, [])

@@ -29,8 +29,7 @@ from ia3_speech.common import atomic
 from ia3_speech.common.errors import AudioError
 from ia3_speech.common.formatting import plural, shorten
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.kaldi import read_data_directory, write_data_directory
-from ia3_speech.data.kaldi.directory import summarize
+from ia3_speech.data.kaldi.directory import read_data_directory, summarize, write_data_directory
 from ia3_speech.data.text import target_text
 from ia3_speech.data.utterance import MAX_LISTED, Utterance, load_utterances, with_duration
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS, best_cuts, cut_at_pauses, quietest
@@ -70,7 +69,7 @@ def segment_data_directory(
     unknown_or_long = [u for u in data if not minimum / SAMPLE_RATE <= lengths[u.id] <= maximum]
     parts: dict[str, list[Utterance]] = {}
     dropped: list[str] = []
-    for utterance, wave in load_utterances(unknown_or_long, minimum_samples=minimum, allow_pipes=allow_pipes):
+    for utterance, wave in load_utterances(unknown_or_long, minimum_samples=minimum):
         lengths[utterance.id] = len(wave) / SAMPLE_RATE
         if lengths[utterance.id] > maximum:
             base.require("segmentation")
@@ -119,9 +118,6 @@ def parts_of(
             continue
         id, times = f"{utterance.id}-{number:03d}", {"start": offset + s.start, "end": offset + s.end}
         yield replace(utterance, id=id, **times, text=s.text, duration=s.end - s.start)
-
-
-# ---- one recording
 
 
 @dataclass(frozen=True)

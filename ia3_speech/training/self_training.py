@@ -42,8 +42,7 @@ from ia3_speech.adapters.spec import parse_sum
 from ia3_speech.common import atomic
 from ia3_speech.common.errors import AudioError, TrainingError, UserError
 from ia3_speech.common.formatting import plural
-from ia3_speech.data.kaldi import write_data_directory
-from ia3_speech.data.kaldi.directory import UtteranceIds
+from ia3_speech.data.kaldi.directory import UtteranceIds, write_data_directory
 from ia3_speech.data.recordings import find_recordings
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import BadAudio, Utterance
@@ -92,17 +91,6 @@ class SelfTraining:
 
     options: SelfTrainingOptions
     search: SearchOptions
-
-    def check(self) -> None:
-        """Raises TrainingError if pseudo-labels could replace texts, or options are wrong."""
-        data, out = self.options.data.resolve(), self.options.out.resolve()
-        if data.is_relative_to(out) or out.is_relative_to(data):
-            raise TrainingError(
-                f"`out` {self.options.out} and `data` {self.options.data} lie in one another (choose another "
-                f"`out`: nothing is written beside recordings, and no text is replaced)"
-            )
-        if self.search.search == "greedy":
-            raise TrainingError("`search=greedy`: recordings are labelled by beam search (leave it out)")
 
     def run(self) -> dict[str, Any]:
         """Train, or resume.
@@ -176,8 +164,8 @@ class SelfTraining:
             options = self.options
             computing = {"device": options.device, "precision": options.precision}
             recognizer = load(model.base, adapter=model.adapter, search=search, **computing).recognizer
-            reading = {"on_error": options.on_error, "allow_pipes": options.allow_pipes}
-            decoding = decode_utterances(recognizer, utterances, with_words=True, speed=speed, **reading)
+            reading = {"on_error": options.on_error, "with_words": True, "speed": speed}
+            decoding = decode_utterances(recognizer, utterances, **reading)
             words = {id: [astuple(word)[:4] for word in text] for id, text in decoding.words.items()}
             atomic.write_json(file, {"words": words, "bad": [astuple(fault) for fault in decoding.bad]})
         stored = read_json(file)
@@ -281,9 +269,6 @@ class SelfTraining:
         atomic.write_json(options.out / "train.json", summary)
 
 
-# ---- pseudo-labels
-
-
 def divide(utterances: Sequence[Utterance]) -> tuple[list[Utterance], Sequence[Utterance]]:
     """The utterances to learn from, and those that are held out: every fifth, or every third of few."""
     every = 3 if len(utterances) < FEW else 5
@@ -314,8 +299,7 @@ def pieces(utterances: Sequence[Utterance], options: SharedOptions) -> Iterator[
     for utterance in utterances:
         cut = [utterance]
         with suppress(AudioError):  # decoding reports it
-            length = known_seconds(utterance)
-            cut = cut_utterance(utterance, length, maximum, allow_pipes=options.allow_pipes)
+            cut = cut_utterance(utterance, known_seconds(utterance), maximum)
         for number, piece in enumerate(cut, 1):
             yield replace(piece, id=ids.make_unique(f"{piece.id}-{number:04d}") if len(cut) > 1 else piece.id)
 

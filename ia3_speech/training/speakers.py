@@ -21,7 +21,7 @@ from ia3_speech.adapters.record import read_json
 from ia3_speech.adapters.registry import check_name
 from ia3_speech.common import atomic
 from ia3_speech.common.errors import UserError
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.recordings import Part
 from ia3_speech.data.utterance import BadAudio, load_utterance
 from ia3_speech.decoding.decode_directory import Decoding, environment_record, write_decode_directory
@@ -29,20 +29,12 @@ from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.training import cross_validation
 from ia3_speech.training.config import SpeakerOptions, to_yaml
-from ia3_speech.training.cross_validation import Adaptation, FoldResult
+from ia3_speech.training.cross_validation import Adaptation, FoldResult, Measures, Start, measures_of_starts
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import FeatureCache
 from ia3_speech.training.multi_adapter import load_vectors
 from ia3_speech.training.replay import Replayed, read_replay
 from ia3_speech.training.run import run_lock, run_record
-from ia3_speech.training.starts import (
-    Measures,
-    Start,
-    adapt_from_each,
-    measures_of_starts,
-    prepare,
-    starts_of_folds,
-)
 from ia3_speech.training.steps import Progress
 from ia3_speech.training.trainer import peak_memory_bytes
 
@@ -66,7 +58,7 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
     with run_lock(options.out, ("config.yaml", "train.json"), options.part):
         base = load_base(options.base, device=options.device)
         replay = read_replay(base, options)
-        prepare(base, options, options.init_adapter)  # raises before data are read
+        cross_validation.prepare(base, options, options.init_adapter)  # raises before data are read
         options = replace(options, precision=base.precision)
         data = read_data_directory(options.data, spk_sort=False, allow_pipes=options.allow_pipes)
         speakers = {*Part.parse(options.part).of([*data.speakers])}
@@ -108,9 +100,6 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
         return summary
 
 
-# ---- which adapters
-
-
 def plan(examples: list[Example], options: SpeakerOptions) -> Iterator[Adaptation]:
     """The adaptation to each speaker. Raises UserError for a speaker with too few utterances."""
     by_speaker: dict[str, list[Example]] = {}
@@ -118,8 +107,8 @@ def plan(examples: list[Example], options: SpeakerOptions) -> Iterator[Adaptatio
         by_speaker.setdefault(example.utterance.speaker, []).append(example)
     for speaker, examples in by_speaker.items():
         if options.folds:
-            parts = [examples[fold :: options.folds] for fold in range(options.folds)]
-            parts = [part for part in parts if part]  # there may be fewer utterances than folds
+            folds = min(options.folds, len(examples))
+            parts = [examples[fold :: options.folds] for fold in range(folds)]
             adaptation = Adaptation(check_name(speaker), examples, parts, options.k, folds_only=True)
             counts = [len(adaptation.training_examples(part)) for part in parts]
         else:
@@ -130,7 +119,7 @@ def plan(examples: list[Example], options: SpeakerOptions) -> Iterator[Adaptatio
         if len(parts) < 2 or not all(adaptation.training_examples(part) for part in parts):
             raise UserError(
                 f"{options.data}: {speaker} has {len(examples)} utterances, too few to train on some and to "
-                f"hold others out (leave this speaker out: ia3-speech datadir subset)"
+                f"hold others out (leave this speaker out)"
             )
         if options.k and min(counts) < options.k:
             logger.warning(
@@ -146,9 +135,6 @@ def adapter_names(adaptation: Adaptation) -> list[str]:
     return [f"{adaptation.name}/fold{number}" for number in range(1, len(adaptation.parts) + 1)]
 
 
-# ---- training
-
-
 def train_all(
     base: Base,
     adaptations: list[Adaptation],
@@ -157,17 +143,18 @@ def train_all(
     replay: Sequence[Replayed],
 ) -> None:
     """Train and save the adapters of `adapters_per_batch` speakers at a time."""
-    starts = [starts_of_folds(adaptation, tried) for adaptation in adaptations]
+    starts = [cross_validation.starts_of_folds(adaptation, tried) for adaptation in adaptations]
     candidates = [
         {start: replace(adaptation, trainings={}) for start in of_speaker.values()}
         for adaptation, of_speaker in zip(adaptations, starts, strict=True)
     ]
-    at_start = lru_cache(1)(partial(prepare, base, options))  # most often all have the same start
+    # Most often all have the same start.
+    at_start = lru_cache(1)(partial(cross_validation.prepare, base, options))
     epochs = cross_validation.epochs_of([a for each in candidates for a in each.values()], options)
     with logging_redirect_tqdm(), Progress(epochs, "epoch") as progress:
         for first in range(0, len(adaptations), options.adapters_per_batch):
             group = slice(first, first + options.adapters_per_batch)
-            adapt_from_each(candidates[group], options, at_start, replay, progress)
+            cross_validation.adapt_from_each(candidates[group], options, at_start, replay, progress)
             for of_speaker, trained in zip(starts[group], candidates[group], strict=True):
                 save_speaker(base, of_speaker, trained, tried, at_start, options)
                 trained.clear()
@@ -208,7 +195,7 @@ def fold_record(base: Base, result: FoldResult, options: SpeakerOptions) -> dict
     texts, limit = {measure.utterance: measure.text for measure in result.measures}, base.maximum_seconds
     for example in result.fold.held_out:
         if limit and example.seconds > limit:  # cut at pauses, as in `ia3-speech decode`
-            wave = load_utterance(example.utterance, allow_pipes=options.allow_pipes)
+            wave = load_utterance(example.utterance)
             [texts[example.utterance.id]] = Recognizer(base, max_seconds=limit).texts([wave])
     return {
         "trained_on": [example.utterance.id for example in result.fold.train_examples],

@@ -99,11 +99,10 @@ class Trainer:
             for epoch in range(options.epochs)
         )
         self.cache = cache_for(base, options)
-        pipes = options.allow_pipes
         self.dev_pieces = [  # (number of the dev utterance, a piece of it)
             (number, piece)
             for number, e in enumerate(dev)
-            for piece in cut_utterance(e.utterance, e.seconds, base.maximum_seconds, allow_pipes=pipes)
+            for piece in cut_utterance(e.utterance, e.seconds, base.maximum_seconds)
         ]
         self.metrics_file, self.checkpoint_file = options.out / "metrics.jsonl", options.out / CHECKPOINT
         self.metrics: list[dict[str, Any]] = []  # a row an epoch
@@ -135,8 +134,6 @@ class Trainer:
         with torch.no_grad():
             for name, p in self.parameters.items():
                 p.copy_(tensors[name])
-
-    # ---- training
 
     def run(self) -> None:
         """Train the remaining epochs, and write a checkpoint after each."""
@@ -230,8 +227,6 @@ class Trainer:
             if not ia3.is_head(name):
                 p.sub_((p - 1) * decay).clamp_(1 - limit, 1 + limit)
 
-    # ---- evaluation
-
     def evaluate(
         self, epoch: int, loss: float | None = None, rate: float | None = None, left: str = ""
     ) -> None:
@@ -291,8 +286,6 @@ class Trainer:
         mode = self.base.scoring_mode(self.options.normalize)
         pairs = zip(self.dev, utterance_texts, strict=True)
         return [text_errors(e.utterance.text, " ".join(pieces), mode) for e, pieces in pairs]
-
-    # ---- resuming
 
     def checkpoint(self) -> None:
         """Write the state from which a run resumes."""

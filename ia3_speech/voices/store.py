@@ -2,8 +2,7 @@
 
 corrections/anna/         the recordings and their texts (voice.py), beside the registry
 corrections/.anna.lock    held by a process that writes there or learns
-voices/anna/voice.json    owner, date of consent, whether the adapter was made of the recordings, and the date
-                          from which `auto` may recognise the person by their voice
+voices/anna/voice.json    owner, date of consent, whether the adapter was made of the recordings
 voices/anna/*.json        the state of its last job (serve/jobs.py)
 """
 
@@ -43,8 +42,7 @@ def voice_folder(name: str) -> Path:
 
 def voice_record(name: str) -> dict[str, Any]:
     """owner (the name of a key, or None), consent (date), made (whether its adapter was made on the page),
-    identify (date of the consent to be recognised, or None), removed (whether it is being deleted); empty for
-    an adapter that has not begun there."""
+    removed (whether it is being deleted); empty for an adapter that has not begun there."""
     file = None if registry.name_fault(name) else voice_folder(name) / VOICE
     return read_json(file) if file and file.is_file() else {}
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from ia3_speech.adapters import record, registry
 from ia3_speech.adapters.card import adapter_labels
 from ia3_speech.common import atomic
@@ -21,8 +23,8 @@ from ia3_speech.common.cli import CONFIGURATIONS
 from ia3_speech.common.errors import TrainingError, UserError
 from ia3_speech.common.formatting import plural
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.kaldi import read_data_directory, write_data_directory
-from ia3_speech.data.kaldi.directory import UtteranceIds, collapse_whitespace
+from ia3_speech.data.kaldi import directory
+from ia3_speech.data.kaldi.directory import read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.table_file import unprintable_character
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
 from ia3_speech.data.text import normalize, writing_hint
@@ -33,8 +35,6 @@ from ia3_speech.training.config import TrainingOptions
 from ia3_speech.voices.store import interrupted_by_removal, only_writer, store_of
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ia3_speech.model.base import Base
 
 logger = logging.getLogger(__name__)
@@ -53,9 +53,6 @@ class Correction(NamedTuple):
     file: Path
     text: str
     speaker: str = ""
-
-
-# ---- the store
 
 
 def read_store(name: str) -> list[Utterance]:
@@ -79,7 +76,7 @@ def write_store(name: str, utterances: Sequence[Utterance]) -> None:
             shutil.rmtree(file) if file.is_dir() else file.unlink()  # a folder: a killed writer left it
 
 
-def store_recording(name: str, correction: Correction, wave: "np.ndarray", base: "Base") -> str:
+def store_recording(name: str, correction: Correction, wave: np.ndarray, base: "Base") -> str:
     """Store a recording of a voice, (samples,) at 16 kHz, with its text; a recording that is stored already
     gets the new text. The voice may have no adapter yet. Returns the utterance id. Raises UserError if the
     base can't learn it, or the store is locked."""
@@ -91,22 +88,22 @@ def store_recording(name: str, correction: Correction, wave: "np.ndarray", base:
         if (digest := audio_digest(wave)) not in stored:
             speaker = speaker_of(registered(name)) if registry.is_registered(name) else name
             file = f"{correction.file.stem}-{digest}.flac"
-            speaker, id = UtteranceIds(1).assign(correction.speaker or speaker, file, 1)
+            speaker, id = directory.UtteranceIds(1).assign(correction.speaker or speaker, file, 1)
             copy, content = store_of(name) / "audio" / f"{id}.flac", io.BytesIO()
             soundfile.write(content, wave, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
             with atomic.replacing(copy) as new:
                 new.write_bytes(content.getvalue())  # soundfile would not report a full disk
             stored[digest] = Utterance(id, speaker, id, str(copy), duration=len(wave) / SAMPLE_RATE)
-        stored[digest] = replace(stored[digest], text=collapse_whitespace(correction.text))
+        stored[digest] = replace(stored[digest], text=directory.collapse_whitespace(correction.text))
         write_store(name, [*stored.values()])
     return stored[digest].id
 
 
-def refuse_unusable(correction: Correction, wave: "np.ndarray", base: "Base") -> None:
+def refuse_unusable(correction: Correction, wave: np.ndarray, base: "Base") -> None:
     """Raises UserError if the base can't learn the text of `wave`, (samples,) at 16 kHz."""
     from ia3_speech.training.data import Targets
 
-    text = collapse_whitespace(correction.text)
+    text = directory.collapse_whitespace(correction.text)
     utterance = Utterance(correction.file.name, "", "", "", text=text)
     targets = Targets(base, drop_unknown=True)
     if needs_words(base.vocabulary.letters):
@@ -136,12 +133,9 @@ def delete_recordings(name: str, ids: Collection[str] = ()) -> tuple[int, int]:
     return len(corrections) - len(left), len(left)
 
 
-def audio_digest(wave: "np.ndarray") -> str:
+def audio_digest(wave: np.ndarray) -> str:
     """An identifier of a recording by its samples `(samples,)`."""
     return hashlib.sha256(wave.tobytes()).hexdigest()[:DIGEST]
-
-
-# ---- the adapter
 
 
 def registered(name: str) -> Path:
@@ -195,8 +189,8 @@ def learn_voice(
 
     Args:
         base: the base to adapt; None: the adapter's base, mini for a new adapter.
-        start: a registered adapter from which the folds may start (see training/starts.py), and whose
-            language model and hot words a new adapter gets; None: training starts from the base.
+        start: a registered adapter from which the folds may start, and whose language model and hot words
+            a new adapter gets; None: training starts from the base.
         epochs: of training; None: as in the recipes.
     """
     adapter = registered(name) if registry.is_registered(name) else None
@@ -290,11 +284,11 @@ def trained_on_without(corrections: Sequence[Utterance], adapter: Path) -> list[
 def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[str]) -> Learnt:
     """Train, and compare with the old adapter (else the start or the base), and on all with the base."""
     from ia3_speech.model.base import load_base
+    from ia3_speech.training.cross_validation import prepare
     from ia3_speech.training.data import read_examples
     from ia3_speech.training.few_minutes import train_on_few
     from ia3_speech.training.multi_adapter import measure_all
     from ia3_speech.training.segmentation import segment_data_directory
-    from ia3_speech.training.starts import prepare
 
     base = load_base(options.base)
     segment_data_directory(options.train, options.train, base)  # recordings of minutes

@@ -16,8 +16,7 @@ from pathlib import Path
 from ia3_speech.common.cli import command
 from ia3_speech.common.errors import UserError
 from ia3_speech.data.corpora.preparation import Size, evenly_spaced, find_recording
-from ia3_speech.data.kaldi import read_data_directory, write_data_directory
-from ia3_speech.data.kaldi.directory import summarize
+from ia3_speech.data.kaldi.directory import read_data_directory, summarize, write_data_directory
 from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.utterance import Utterance, with_duration
 

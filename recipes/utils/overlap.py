@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ia3_speech.common.cli import command
 from ia3_speech.common.errors import DataError, UserError
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.kaldi.overlap import common_utterances, find_overlap
 
 

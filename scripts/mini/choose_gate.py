@@ -17,7 +17,7 @@ import numpy as np
 from ia3_speech import load_base
 from ia3_speech.common.atomic import write_text
 from ia3_speech.common.cli import command
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.utterance import load_utterances
 from ia3_speech.model.base import Base
 from ia3_speech.model.location import MINI

@@ -17,8 +17,7 @@ from ia3_speech.commands.datadir import validate
 from ia3_speech.common import atomic
 from ia3_speech.common.cli import command
 from ia3_speech.data.corpora.preparation import evenly_spaced
-from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.data.kaldi.directory import summarize, write_tables
+from ia3_speech.data.kaldi.directory import read_data_directory, summarize, write_tables
 
 FOLDER = Path(__file__).resolve().parents[2] / "ia3_speech/out_of_domain"
 

@@ -26,7 +26,7 @@ from whisper_transplant import FFT, HOP, Sinusoid, sinusoid_of
 
 from ia3_speech.common.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.utterance import load_utterances
 
 CHARACTERS = ["<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"]

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from ia3_speech.commands.score import main
 from ia3_speech.common.errors import UserError
-from ia3_speech.data.kaldi import DataDirectory
+from ia3_speech.data.kaldi.directory import DataDirectory
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.scoring.scorer import score_hypotheses
+from ia3_speech.scoring.record import score_hypotheses
 from ia3_speech.scoring.term_errors import make_term_list
 
 REFERENCE = Path(__file__).parents[3] / "shared/reference/kaldi_scoring"

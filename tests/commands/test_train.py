@@ -22,7 +22,7 @@ from ia3_speech.adapters.record import PEFT_WEIGHTS, read_record
 from ia3_speech.commands.train import main
 from ia3_speech.common.cli import command
 from ia3_speech.common.errors import TrainingError
-from ia3_speech.data.kaldi import write_data_directory
+from ia3_speech.data.kaldi.directory import write_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.model import ia3
 from ia3_speech.model.architectures import IA3Config

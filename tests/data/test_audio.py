@@ -2,6 +2,7 @@
 
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -139,12 +140,13 @@ def test_pipes_run_once_a_recording_and_only_where_allowed(tmp_path):
     parts = [utterance(f"spk-{n}", f"echo x >> {file}.runs; cat {file} |", n / 10, 0.8) for n in range(5)]
     with pytest.raises(AudioError, match=r"utterance spk-1: .*a.wav \|: is a shell command"):
         load_utterance(parts[1])
-    waves = [wave for _, wave in load_utterances(parts, allow_pipes=True, progress=False)]
+    allowed = [replace(part, allow_pipe=True) for part in parts]
+    waves = [wave for _, wave in load_utterances(allowed, progress=False)]
     assert np.array_equal(waves[2], load_audio(file, start=0.2, end=0.8)) and len(waves) == 5
     assert Path(f"{file}.runs").read_text() == "x\n"
-    failing = utterance("spk-2", "echo no such tape >&2; exit 3 |")
+    failing = replace(parts[2], source="echo no such tape >&2; exit 3 |", allow_pipe=True)
     with pytest.raises(AudioError, match=r"failed with code 3: no such tape"):
-        load_utterance(failing, allow_pipes=True)
+        load_utterance(failing)
 
 
 def test_unusable_audio_is_named_or_skipped(tmp_path):

@@ -13,8 +13,7 @@ from corpus_files import contents
 from ia3_speech.common.errors import AudioError, DataError
 from ia3_speech.data.audio import load_audio
 from ia3_speech.data.huggingface import convert_dataset
-from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.data.kaldi.directory import UtteranceIds
+from ia3_speech.data.kaldi.directory import UtteranceIds, read_data_directory
 
 RATE = 16_000
 

@@ -1,4 +1,4 @@
-"""Data directories: every file to the byte, refusals by line, fix, subset, split and their command."""
+"""Data directories: every file to the byte, refusals by line, fix, split and their command."""
 
 import tempfile
 from contextlib import suppress
@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from ia3_speech.common.errors import DataError, UserError
 from ia3_speech.data import kaldi as datadir
-from ia3_speech.data.kaldi import (
-    fix_data_directory,
+from ia3_speech.data.kaldi.directory import (
+    read_available_tables,
     read_data_directory,
-    subset_data_directory,
+    split_data_directory,
     write_data_directory,
 )
-from ia3_speech.data.kaldi.directory import read_available_tables
+from ia3_speech.data.kaldi.validation import fix_data_directory
 from ia3_speech.data.utterance import Utterance
 
 IDS = ["anna-1", "anna-2", "bob-1", "cleo-1"]
@@ -282,19 +282,7 @@ def test_fix_goes_on_after_a_kill(plain, monkeypatch):
     assert contents(plain / ".backup") == {name: before[name] for name in changed}
 
 
-# ---- subset and split ----
-
-
-@pytest.mark.parametrize(
-    ("flags", "ids"), [(["--first", 2], ["anna-1", "anna-2"]), (["--minutes", 0.07], ["anna-1", "cleo-1"])]
-)
-def test_subset(plain, tmp_path, run_command, flags, ids):
-    lay(plain, {"utt2dur": "anna-1 3\nanna-2 1\nbob-1 2.5\ncleo-1 2\n", "utt2accent": "bob-1 irish\n"})
-    code, out, err = run_command("datadir", "subset", plain, tmp_path / "part", *flags)
-    assert (code, err) == (0, "")
-    assert out.startswith(f"{tmp_path}/part: {len(ids)} utterance")
-    part = read_data_directory(tmp_path / "part")
-    assert part.utterances == [u for u in read_data_directory(plain) if u.id in ids]
+# ---- split ----
 
 
 @pytest.fixture
@@ -396,7 +384,8 @@ def test_a_damaged_directory_is_refused_or_put_right(tables):
             assert Path(utterance.source).is_absolute() and Path(utterance.source).exists()
             assert utterance.start is None or 0 <= utterance.start < utterance.end < float("inf")
             assert utterance.duration is None or 0 < utterance.duration < float("inf")
-        part = attempt(subset_data_directory, data, room / "part", first=2)
+        halves = attempt(split_data_directory, data, room / "rest", room / "part")
+        part = halves and halves[1]
         assert (room / "part").exists() == (part is not None)  # whole, or not at all
         assert part is None or read_available_tables(room / "part").utterances == part.utterances != []
         assert {name: content for name, content in all_bytes(room).items() if name in before} == before

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ia3_speech.data.kaldi import DataDirectory
+from ia3_speech.data.kaldi.directory import DataDirectory
 from ia3_speech.data.kaldi.overlap import find_overlap_by_speaker, overlap_of_train_and_dev
 from ia3_speech.data.utterance import Utterance
 

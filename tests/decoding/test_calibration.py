@@ -10,7 +10,7 @@ import pytest
 
 from ia3_speech.adapters.spec import AdapterSpec, parse_sum
 from ia3_speech.common.errors import UserError
-from ia3_speech.data.kaldi import subset_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory, write_data_directory
 from ia3_speech.decoding.calibrations import find_scaling, search_key, store_scaling, uncalibrated
 from ia3_speech.decoding.options import LoadOptions
 from ia3_speech.decoding.recognizer import Recognizer
@@ -27,7 +27,7 @@ OUT_OF_DOMAIN = Path(__file__).parents[2] / "ia3_speech/out_of_domain/librispeec
 
 def test_what_is_fitted_has_a_smaller_cross_entropy(tmp_path, run_command):
     options, out = ("--search", "beam", "--base", "mini"), tmp_path / "confidence.yaml"
-    subset_data_directory(OUT_OF_DOMAIN, tmp_path / "data", first=15)
+    write_data_directory(tmp_path / "data", read_data_directory(OUT_OF_DOMAIN).utterances[:15])
     *shown, last = run_command("calibrate", tmp_path / "data", *options, "--out", out).out.splitlines()
     assert last == f"{out}: take it as --config of ia3-speech transcribe"
     before, after = (re.findall(r"cross-entropy (\S+) .* error (\S+)%", line)[0] for line in shown[:2])

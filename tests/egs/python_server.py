@@ -75,7 +75,8 @@ def serve(address: str) -> None:
     sys.modules["ia3_speech.routing.guard"].MAX_UTTERANCES = 6  # of a fit
     config, gate = (sys.modules[f"ia3_speech.{name}"] for name in ("training.config", "routing.gate"))
     speech = Path(address).with_name("speech")
-    sys.modules["ia3_speech.data.kaldi"].subset_data_directory(config.GENERAL_SPEECH, speech, first=8)
+    kaldi = sys.modules["ia3_speech.data.kaldi.directory"]
+    kaldi.write_data_directory(speech, kaldi.read_data_directory(config.GENERAL_SPEECH).utterances[:8])
     config.GENERAL_SPEECH = gate.GENERAL_SPEECH = speech
     sys.modules["ia3_speech.model.kinds.whisper"].TEMPERATURES = (0.5,)  # random texts trip the guards
     gc.freeze()

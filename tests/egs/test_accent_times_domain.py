@@ -7,7 +7,7 @@ from corpus_files import noise, write_table
 
 from ia3_speech.commands import score as scoring
 from ia3_speech.common.atomic import write_json
-from ia3_speech.data.kaldi import write_data_directory
+from ia3_speech.data.kaldi.directory import write_data_directory
 from ia3_speech.data.utterance import Utterance
 
 RECIPE = "accent_times_domain"

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 from corpus_files import content
 
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from scripts import espeak
 
 RECIPE = "barista_orders"

@@ -4,7 +4,7 @@ import shutil
 
 from corpus_files import noise
 
-from ia3_speech.data.kaldi import write_data_directory
+from ia3_speech.data.kaldi.directory import write_data_directory
 from ia3_speech.data.utterance import Utterance
 
 

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from safetensors.numpy import load_file
 
-from ia3_speech.data.kaldi import write_data_directory
+from ia3_speech.data.kaldi.directory import write_data_directory
 from ia3_speech.data.utterance import Utterance
 
 flwr = pytest.importorskip("flwr.app", reason="flwr is not installed (pip install 'ia3-speech[federated]')")

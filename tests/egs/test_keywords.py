@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from ia3_speech.common.errors import UserError
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 
 RECIPE = "keywords"
 MODULES = ("prepare", "study")

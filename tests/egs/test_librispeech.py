@@ -3,7 +3,7 @@
 import pytest
 from corpus_files import content, noise
 
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 
 RECIPE, MODULES = "librispeech", ["prepare"]
 SPEAKERS = """\

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 
 ROOT = Path(__file__).parents[2]
 # As little training as shows that it works, with a checkpoint on the way to go on from; five sentences of

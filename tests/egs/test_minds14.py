@@ -3,7 +3,7 @@
 import pytest
 
 from ia3_speech.data.huggingface import convert_dataset
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from tests.data.test_huggingface_datasets import parquet, sound
 
 RECIPE = "minds14"

@@ -8,7 +8,7 @@ import soundfile
 from corpus_files import noise, write_table
 
 from ia3_speech.common.atomic import write_json
-from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
 
 RECIPE = "routing"

@@ -2,7 +2,7 @@
 
 import corpus_files
 
-from ia3_speech.data.kaldi import write_data_directory
+from ia3_speech.data.kaldi.directory import write_data_directory
 from ia3_speech.data.utterance import Utterance
 
 RECIPE = "speaker_adaptation"

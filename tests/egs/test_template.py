@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from corpus_files import csv_corpus
 
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 
 RECIPE = "TEMPLATE"
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from corpus_files import write_table
 
 import ia3_speech
 from ia3_speech.common.atomic import write_json
-from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
 
 SHIPPED = Path(ia3_speech.__file__).parent / "out_of_domain/librispeech_dev"

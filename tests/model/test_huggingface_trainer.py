@@ -8,7 +8,7 @@ from tiny_models import noise_waves
 
 from ia3_speech import AdapterCallback, attach, load_base
 from ia3_speech.adapters.record import read_record
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.model.hypotheses import GreedySearch
 from ia3_speech.model.ia3 import vectors

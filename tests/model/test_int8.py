@@ -10,7 +10,7 @@ from torch import nn
 from ia3_speech import Bank, LoadOptions, attach, load, load_adapter, load_base, save_adapter
 from ia3_speech.adapters.merge import merge
 from ia3_speech.common.errors import AdapterError
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.ia3 import architecture_of, layers_of

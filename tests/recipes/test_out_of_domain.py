@@ -7,7 +7,7 @@ from corpus_files import noise
 
 import ia3_speech
 from ia3_speech.commands.datadir import validate
-from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
 
 

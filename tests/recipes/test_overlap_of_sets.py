@@ -6,7 +6,7 @@ import pytest
 from corpus_files import kaldi_directories
 
 from ia3_speech.common.errors import UserError
-from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
 
 

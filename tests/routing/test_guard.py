@@ -13,7 +13,7 @@ from ia3_speech.adapters.record import GATE, GUARD
 from ia3_speech.adapters.spec import parse_adapter
 from ia3_speech.common.errors import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.decoding.options import LoadOptions
 from ia3_speech.model.location import MINI
 from ia3_speech.routing.guard import (

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from tests.routing.conftest import data_of
 from tests.routing.test_guard import guarded  # noqa: F401  (a fixture)
 

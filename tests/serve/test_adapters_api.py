@@ -27,7 +27,7 @@ from ia3_speech.data.audio import load_audio
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.routing.gate import measure_speech, write_gate
 from ia3_speech.serve.access import Access
-from ia3_speech.training.starts import training_utterances
+from ia3_speech.training.cross_validation import training_utterances
 from ia3_speech.voices import voice
 from tests.routing.test_routing import FAULTS, damage_gate
 from tests.serve.conftest import FILES

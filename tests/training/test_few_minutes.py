@@ -11,13 +11,18 @@ from ia3_speech.adapters.record import read_record
 from ia3_speech.commands import score
 from ia3_speech.common.errors import UserError
 from ia3_speech.data.corpora.preparation import PLACES
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.training.config import TrainingOptions
-from ia3_speech.training.cross_validation import Adaptation, divide_into_folds
+from ia3_speech.training.cross_validation import (
+    Adaptation,
+    divide_into_folds,
+    measures_of_starts,
+    prepare,
+    starts_of_folds,
+)
 from ia3_speech.training.data import read_examples
 from ia3_speech.training.few_minutes import check_examples, suspicious
 from ia3_speech.training.multi_adapter import measure_all
-from ia3_speech.training.starts import measures_of_starts, prepare, starts_of_folds
 from tests.commands.test_train import NO_DROPOUT, record
 from tests.tiny_models import random_adapter
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
-from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding import word_times
 from ia3_speech.decoding.word_times import forced_path

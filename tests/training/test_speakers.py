@@ -11,7 +11,7 @@ from ia3_speech import attach, load_adapter, load_base
 from ia3_speech.adapters.record import PEFT_WEIGHTS, read_record
 from ia3_speech.commands import score
 from ia3_speech.common.errors import TrainingError
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model import ia3
@@ -187,7 +187,7 @@ def test_parts_run_at_the_same_time_and_no_part_twice(place):
 def test_an_adapter_as_start_is_the_result_if_nothing_improves(place, caplog, monkeypatch):
     adapt_to_speakers(options_of(place, folds=0, placements=["value"], layers="1-2"))
     start = {"init_adapter": str(place / "exp/s0/all/adapter")}
-    monkeypatch.setattr("ia3_speech.training.starts.CERTAINTY", 0.0)  # every start is accepted
+    monkeypatch.setattr("ia3_speech.training.cross_validation.CERTAINTY", 0.0)  # every start is accepted
     summary = adapt_to_speakers(options_of(place, "more", **start, folds=0, k=5, learning_rate=1e-30))
     assert summary["starts"] == {start["init_adapter"]: 2} and summary["base_errors"] > 0
     assert summary["improved"] == 0 and summary["not_improved"] == ["s0/all", "s1/all"]

@@ -18,7 +18,7 @@ from ia3_speech.commands import corrections as corrections
 from ia3_speech.common.errors import UserError
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding.search import SearchOptions
-from ia3_speech.training.starts import training_utterances
+from ia3_speech.training.cross_validation import training_utterances
 from ia3_speech.voices import store, voice
 from tests.commands.test_train import NO_DROPOUT, record
 

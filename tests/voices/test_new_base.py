@@ -59,7 +59,9 @@ def test_a_voice_learns_from_a_start_that_the_folds_accept(new_base, run_command
     folder, base = new_base.with_name("start"), new_base.with_name("base")
     random_adapter(base, folder, 7, low=0.9, high=1.1, labels={"speaker": "bert"})
     registry.register(folder, "start")
-    monkeypatch.setattr("ia3_speech.training.starts.best_start", lambda measures, _: [*measures][-1])
+    monkeypatch.setattr(
+        "ia3_speech.training.cross_validation.best_start", lambda measures, _: [*measures][-1]
+    )
     monkeypatch.setattr(voice, "MAX_OUT_OF_DOMAIN_ERRORS", 100.0)
     done = run_command("corrections", "learn", "anna", "--init-adapter", "start")
     assert done.code == 0 and ", from start" in done.out, done.out + done.err

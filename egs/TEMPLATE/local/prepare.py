@@ -14,7 +14,7 @@ from pathlib import Path
 from ia3_speech.common.cli import command
 from ia3_speech.data.corpora import csv_folder, kaldi
 from ia3_speech.data.corpora.preparation import Size
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 
 
 def main(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False, base: str = "mini") -> None:

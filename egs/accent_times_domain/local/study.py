@@ -18,13 +18,13 @@ from stages import DecodingOptions, Study, median_seed
 from ia3_speech.adapters.record import read_json
 from ia3_speech.common.cli import command
 from ia3_speech.common.errors import UserError
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.kaldi.overlap import Overlap, find_overlap
 from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.report.curve_files import spread
 from ia3_speech.report.results_tables import bullets
 from ia3_speech.scoring.error_rates import ErrorRates
-from ia3_speech.scoring.scorer import Score, json_value, score_hypotheses
+from ia3_speech.scoring.record import Score, json_value, score_hypotheses
 from ia3_speech.scoring.table import Rate, markdown_table
 from ia3_speech.scoring.term_errors import read_term_list
 

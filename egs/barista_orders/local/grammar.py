@@ -17,7 +17,7 @@ from rapidfuzz.distance import Levenshtein
 
 from ia3_speech.common.atomic import write_text
 from ia3_speech.common.cli import command
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.scoring.alignment import ErrorCounts, count_errors
 

@@ -29,7 +29,7 @@ import soundfile
 
 from ia3_speech.common.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import load_utterances
 from ia3_speech.training.augmentation import Augmentation, read_waves
 

@@ -15,7 +15,7 @@ from grammar import LABELS
 from ia3_speech.common.atomic import write_text
 from ia3_speech.common.cli import command
 from ia3_speech.common.errors import UserError
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 
 
 def main(data: Path, out: Path, train: Path | None = None) -> None:

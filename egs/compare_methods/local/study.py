@@ -20,6 +20,7 @@ import numpy as np
 import speechocean762
 import yaml
 from stages import CorpusOptions, DecodingOptions, Study, Word, located, python
+from subset import subset
 
 from ia3_speech.adapters.record import read_json
 from ia3_speech.common.atomic import write_json, write_text
@@ -27,7 +28,7 @@ from ia3_speech.common.cli import command
 from ia3_speech.common.errors import UserError
 from ia3_speech.common.inputs import provenance, read_inputs
 from ia3_speech.data.corpora.preparation import Size
-from ia3_speech.data.kaldi import read_data_directory, subset_data_directory, write_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory, write_data_directory
 from ia3_speech.report.charts import Axis, Chart, Point, Series, has_cairo, rate_axis, write_picture
 from ia3_speech.report.curve_files import spread
 from ia3_speech.report.systems import median_of, trained_systems
@@ -120,7 +121,7 @@ class Comparison(Study):
         """Stage 3: three epochs of three minutes with each method; print the hours that training takes,
         evaluations on dev on top."""
         part, minutes, hours = self.data / "timed", 1 if self.small else 3, {}
-        self.command(python("datadir", "subset", self.data / "train", part, "--minutes", minutes))
+        self.command(["subset.py", self.data / "train", part, "--minutes", minutes])
         seconds = sum(u.duration or 0.0 for u in read_data_directory(self.data / "train").utterances)
         for method in self.trained:
             self.train(f"timed/{method}", method, "--epochs", 3, part=part)
@@ -197,7 +198,7 @@ def adults(corpus: Path, out: Path, minutes: float, size: Size) -> None:
         utterances = read_data_directory(out / "whole" / source).utterances
         write_data_directory(out / name, [u for u in utterances if speechocean762.is_adult(u)])
     whole = sum(u.duration or 0.0 for u in read_data_directory(out / "adults").utterances) / 60
-    subset_data_directory(out / "adults", out / "train", minutes=min(minutes, whole))
+    subset(out / "adults", out / "train", minutes=min(minutes, whole))
 
 
 def time_forward(out: Path, adapter: Path, base: str, method: str) -> None:

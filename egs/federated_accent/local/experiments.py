@@ -21,7 +21,7 @@ from ia3_speech.adapters.record import read_json
 from ia3_speech.adapters.registry import check_name
 from ia3_speech.common.atomic import write_json, write_text
 from ia3_speech.data.corpora.preparation import Size
-from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory, write_data_directory
 from ia3_speech.model.base import load_base
 from ia3_speech.scoring.table import Rate, markdown_table
 

@@ -21,8 +21,7 @@ from ia3_speech.common.errors import AudioError, UserError
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.data.corpora.csv_folder import DELIMITERS
 from ia3_speech.data.corpora.preparation import Size
-from ia3_speech.data.kaldi import write_data_directory
-from ia3_speech.data.kaldi.directory import hash_order, hold_out
+from ia3_speech.data.kaldi.directory import hash_order, hold_out, write_data_directory
 from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.data.recordings import find_recordings
 from ia3_speech.data.utterance import Utterance, find_problem, is_silent

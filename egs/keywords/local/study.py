@@ -32,8 +32,7 @@ from ia3_speech.adapters.record import read_json
 from ia3_speech.common.atomic import write_json
 from ia3_speech.common.cli import command
 from ia3_speech.common.errors import UserError
-from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.data.kaldi.directory import split_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory, split_data_directory
 from ia3_speech.data.utterance import load_utterances
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import attach, trainable

@@ -17,8 +17,7 @@ from grammar import Grammar, Sentence, rows
 from ia3_speech.common.cli import command
 from ia3_speech.data.corpora import kaldi
 from ia3_speech.data.corpora.preparation import Size
-from ia3_speech.data.kaldi import write_data_directory
-from ia3_speech.data.kaldi.directory import summarize
+from ia3_speech.data.kaldi.directory import summarize, write_data_directory
 from ia3_speech.data.utterance import Utterance
 
 HERE = Path(__file__).parent

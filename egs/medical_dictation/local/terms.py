@@ -19,7 +19,7 @@ from wording import diagnoses, spoken
 from ia3_speech.common.atomic import write_text
 from ia3_speech.common.cli import command
 from ia3_speech.common.errors import UserError
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.text import normalize
 
 HERE = Path(__file__).parent

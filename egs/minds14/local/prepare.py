@@ -14,7 +14,7 @@ from ia3_speech.common.cli import command
 from ia3_speech.common.errors import UserError
 from ia3_speech.data.corpora import kaldi
 from ia3_speech.data.corpora.preparation import Size, divide, write_set
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.utterance import Utterance
 
 ACCENTS = ("en-AU", "en-GB", "en-US")

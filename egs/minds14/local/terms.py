@@ -13,7 +13,7 @@ from pathlib import Path
 from ia3_speech.common.atomic import write_text
 from ia3_speech.common.cli import command
 from ia3_speech.common.errors import UserError
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.text import normalize
 
 LIST = Path(__file__).with_name("terms.txt")

@@ -30,7 +30,7 @@ from ia3_speech.common.cli import command
 from ia3_speech.common.inputs import provenance
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.corpora.preparation import evenly_spaced
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.text import Mode, normalize
 from ia3_speech.data.utterance import Utterance, load_utterances
 from ia3_speech.decoding.recognizer import Candidates

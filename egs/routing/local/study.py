@@ -34,8 +34,7 @@ from ia3_speech.common.cli import command
 from ia3_speech.common.errors import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.corpora.preparation import Size, evenly_spaced
-from ia3_speech.data.kaldi import read_data_directory, write_data_directory
-from ia3_speech.data.kaldi.directory import summarize
+from ia3_speech.data.kaldi.directory import read_data_directory, summarize, write_data_directory
 from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.utterance import Utterance, load_utterance
 from ia3_speech.report.results_tables import bullets

@@ -22,7 +22,7 @@ from ia3_speech.adapters.registry import check_name
 from ia3_speech.common.atomic import write_json, write_text
 from ia3_speech.common.cli import command
 from ia3_speech.common.errors import UserError
-from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory, write_data_directory
 from ia3_speech.data.recordings import Part
 from ia3_speech.data.utterance import Utterance, load_utterance
 from ia3_speech.decoding.recognizer import Recognizer

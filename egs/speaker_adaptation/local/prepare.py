@@ -21,7 +21,7 @@ from espeak import ACCENTS, UNHEARD_ACCENTS, UNHEARD_VARIANTS, Voice, synthesize
 from ia3_speech.common.cli import command
 from ia3_speech.common.errors import UserError
 from ia3_speech.data.corpora.preparation import Size, evenly_spaced, write_set
-from ia3_speech.data.kaldi import DataDirectory, read_data_directory
+from ia3_speech.data.kaldi.directory import DataDirectory, read_data_directory
 from ia3_speech.data.utterance import Utterance
 
 MIN_UTTERANCES = 5  # utterances of a speaker

@@ -7,7 +7,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 published=$1 exp=$2 base=${3:-openai/whisper-base} data=$2/data
 mkdir -p "$data"
 for part in train:30 dev:6 test_adults:14; do
-  [ -d "$data/${part%:*}" ] || ia3-speech datadir subset "$published/${part%:*}" "$data/${part%:*}" --minutes "${part#*:}"
+  [ -d "$data/${part%:*}" ] || subset.py "$published/${part%:*}" "$data/${part%:*}" --minutes "${part#*:}"
 done
 decode_both() { # SYSTEM OPTION…
   for set in "$data/test_adults" "$published/out_of_domain"; do

@@ -18,8 +18,7 @@ import speechocean762
 from ia3_speech.adapters.registry import check_name
 from ia3_speech.common.errors import UserError
 from ia3_speech.data.corpora.preparation import Size, evenly_spaced
-from ia3_speech.data.kaldi import read_data_directory, write_data_directory
-from ia3_speech.data.kaldi.directory import summarize
+from ia3_speech.data.kaldi.directory import read_data_directory, summarize, write_data_directory
 from ia3_speech.data.utterance import Utterance
 
 ADAPT = 15  # utterances of a speaker

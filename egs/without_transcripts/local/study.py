@@ -25,8 +25,7 @@ from ia3_speech.common.atomic import write_json
 from ia3_speech.common.cli import command
 from ia3_speech.common.errors import UserError
 from ia3_speech.common.inputs import Inputs, read_inputs
-from ia3_speech.data.kaldi import DataDirectory, read_data_directory
-from ia3_speech.data.kaldi.directory import summarize
+from ia3_speech.data.kaldi.directory import DataDirectory, read_data_directory, summarize
 from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding import decode_directory, suta

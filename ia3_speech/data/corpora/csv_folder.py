@@ -156,9 +156,6 @@ def label_name(column: str) -> str:
     return re.sub(r"[^\w-]", "_", column)
 
 
-# ---- text files ----
-
-
 def text_files(corpus: Path) -> list[Path]:
     """The text files below folders of texts, sorted; none where the corpus has another layout."""
     return sorted(file for file in corpus.rglob("*.txt") if TEXT_FOLDERS & {*file.relative_to(corpus).parts})
@@ -187,9 +184,6 @@ def read_text_files(corpus: Path) -> list[PlacedRow]:
         for _, row in rows:
             del row["speaker"]
     return rows
-
-
-# ---- tables ----
 
 
 def read_spreadsheet(path: Path) -> tuple[list[PlacedRow], list[str]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from ia3_speech.common.cli import command
 from ia3_speech.common.errors import UserError
 from ia3_speech.data.corpora.preparation import Size, divide, is_few, remove_earlier_dev, write_set
-from ia3_speech.data.kaldi import read_data_directory, split_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory, split_data_directory
 
 
 def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False) -> None:

@@ -1,10 +1,9 @@
 """Reads Kaldi data directories, always checked, writes them, always as a whole, divides them; assigns ids.
 
 In: a folder with wav.scp, text, utt2spk, spk2utt and perhaps segments, utt2dur, utt2LABEL, spk2LABEL.
-Out: a `DataDirectory` of `Utterance`s in the order of their ids; and the reverse. Or a smaller directory, or
-two that share no speaker (or recording, sentence, label).
+Out: a `DataDirectory` of `Utterance`s in the order of their ids; and the reverse. Or two directories that
+share no speaker (or recording, sentence, label).
 
-    ia3-speech datadir subset data/train data/train_1k --first 1000
     ia3-speech datadir split data/all data/train data/dev --by speaker --fraction 0.15
 """
 
@@ -13,7 +12,6 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
 from pathlib import Path
 
 from ia3_speech.common import atomic
@@ -23,7 +21,7 @@ from ia3_speech.data.kaldi.table_file import fix_hint, format_table, spk2utt_of,
 from ia3_speech.data.kaldi.validation import check_tables, label_of_table, resolve_source, rule_of
 from ia3_speech.data.recordings import file_stem
 from ia3_speech.data.text import normalize
-from ia3_speech.data.utterance import Utterance, with_duration
+from ia3_speech.data.utterance import Utterance
 
 DEV_SHARE = 0.15  # of the speakers of train
 MAX_SPEAKER_LENGTH = 40  # characters; longer ids (Common Voice's 128 hex digits) are cut to the first 12
@@ -65,7 +63,7 @@ def read_data_directory(
         text: require `text`.
         wav: require `wav.scp` and its files.
         spk_sort: require utt2spk to be sorted by speaker as well.
-        allow_pipes: accept shell commands in wav.scp (none is run here).
+        allow_pipes: accept shell commands in wav.scp, which loading the audio then runs (none is run here).
 
     Raises:
         DataError: the directory is not valid; the message names file, line and a hint.
@@ -88,8 +86,8 @@ def read_data_directory(
         # Sorted, spk2LABEL before utt2LABEL, which takes precedence
         values = {name: columns[name].get(speaker if name.startswith("spk2") else id) for name in labelled}
         labels = {labelled[name]: value for name, value in values.items() if value}
-        source, text = sources.get(recording, ""), texts.get(id)
-        utterances.append(Utterance(id, speaker, recording, source, start, end, text, seconds, labels))
+        known = {"text": texts.get(id), "duration": seconds, "labels": labels, "allow_pipe": allow_pipes}
+        utterances.append(Utterance(id, speaker, recording, sources.get(recording, ""), start, end, **known))
     speaker_labels = {label for name, label in labelled.items() if name.startswith("spk2")}
     return DataDirectory(path, utterances, frozenset(speaker_labels or {"gender"}))
 
@@ -251,62 +249,21 @@ def sanitize(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", plain).strip("_.-")
 
 
-# ---- subsets and splits ----
-
-
-def subset_data_directory(
-    source: Path | str, target: Path | str, *, first: int | None = None, minutes: float | None = None
-) -> DataDirectory:
-    """Write the first utterances of a data directory, or some minutes of it, as another.
-
-    Args:
-        source: a data directory.
-        target: the data directory to write.
-        first: this number of utterances from the start.
-        minutes: utterances of all speakers, ordered by a hash of their ids, until they last this long. A
-            smaller subset is a part of a larger one.
-
-    Raises:
-        DataError: `source` is not valid, or has too few utterances.
-    """
-    if (first is None) == (minutes is None):
-        raise DataError("a subset needs either `first` or `minutes`")
-    data = read_available_tables(source, target)
-    if minutes is not None:
-        return write_part(data, target, first_minutes(data, minutes))
-    if not 1 <= first <= len(data):
-        raise DataError(f"{source}: `first={first}`: the directory has {len(data)} utterances")
-    return write_part(data, target, data.utterances[:first])
-
-
 def read_available_tables(path: Path | str, *targets: Path | str) -> DataDirectory:
     """Read a directory that may lack text and audio. Raises DataError if two of the folders are the same."""
     path, folders = Path(path), {Path(folder).resolve() for folder in (path, *targets)}
     if len(folders) <= len(targets):
         raise DataError(f"{targets[-1]}: source and targets must be different folders (give another name)")
     has_audio = (path / "wav.scp").exists() or (path / "segments").exists()
-    return read_data_directory(
-        path, text=(path / "text").exists(), wav=has_audio, spk_sort=False, allow_pipes=True
-    )
+    has_text = (path / "text").exists()
+    data = read_data_directory(path, text=has_text, wav=has_audio, spk_sort=False, allow_pipes=True)
+    return replace(data, utterances=[replace(u, allow_pipe=False) for u in data])  # none is run
 
 
 def write_part(data: DataDirectory, target: Path | str, utterances: list[Utterance]) -> DataDirectory:
     """Write some utterances of `data` as the directory `target`."""
     write_data_directory(target, utterances, speaker_labels=data.speaker_labels)
     return replace(data, path=Path(target), utterances=utterances)
-
-
-def first_minutes(data: DataDirectory, minutes: float) -> list[Utterance]:
-    """The utterances that are first in hash order, up to the first at whose end `minutes` are full."""
-    seconds = {u.id: (with_duration(u) if u.source else u).duration for u in data}
-    if None in seconds.values():
-        raise DataError(f"{data.path}: the utterances' lengths are not known (write utt2dur)")
-    available = sum(seconds.values())
-    if not 0 < 60 * minutes <= available:
-        raise DataError(f"{data.path}: `minutes={minutes:g}`, but it holds {available / 60:.1f} minutes")
-    ids = sorted(seconds, key=hash_order)
-    starts = dict(zip(ids, accumulate((seconds[id] for id in ids), initial=0.0), strict=False))
-    return [utterance for utterance in data if starts[utterance.id] < 60 * minutes]
 
 
 def split_data_directory(

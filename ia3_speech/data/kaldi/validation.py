@@ -18,17 +18,8 @@ from typing import Literal
 from ia3_speech.common import atomic
 from ia3_speech.common.errors import DataError
 from ia3_speech.common.formatting import plural
-from ia3_speech.data.kaldi.table_file import (
-    Table,
-    fix_hint,
-    format_table,
-    printable_text,
-    raise_if_any,
-    read_table,
-    read_utf8,
-    spk2utt_of,
-    unprintable_character,
-)
+from ia3_speech.data.kaldi import table_file
+from ia3_speech.data.kaldi.table_file import Table, fix_hint, raise_if_any, spk2utt_of, unprintable_character
 
 ILLEGAL = re.compile(r"(?<!\w)(<s>|</s>|#0)(?!\w)", re.ASCII)  # as `grep -w` finds them
 IN_ARCHIVE = re.compile(r"\.ark:\d+(\[.*\])?$")  # as wav.ark:42 in Kaldi and ESPnet
@@ -117,9 +108,6 @@ def table_names(folder: Path) -> list[str]:
     return names
 
 
-# ---- the whole directory ----
-
-
 def check_tables(
     folder: Path, *, text: bool = True, wav: bool = True, spk_sort: bool = True, allow_pipes: bool = False
 ) -> dict[str, Table]:
@@ -130,7 +118,7 @@ def check_tables(
     """
     folder, problems = Path(folder), []
     tables = {
-        name: read_table(folder / name, problems, ordered=rule_of(name).coverage != "partial")
+        name: table_file.read_table(folder / name, problems, ordered=rule_of(name).coverage != "partial")
         for name in table_names(folder)
     }
     hints = {"utt2spk": "write it: one line `utterance speaker` each", "spk2utt": fix_hint(folder)}
@@ -196,9 +184,6 @@ def order_problems(folder: Path, tables: dict[str, Table], spk_sort: bool) -> li
     return problems
 
 
-# ---- the audio ----
-
-
 def candidate_paths(value: str, folder: Path) -> list[str]:
     """The absolute paths that an entry of wav.scp can mean; in Kaldi only the first."""
     bases = (Path.cwd(), folder.absolute().parent, folder.absolute())
@@ -231,9 +216,6 @@ def source_problems(path: Path, wav: Table, allow_pipes: bool) -> list[str]:
     return problems
 
 
-# ---- repair ----
-
-
 def fix_data_directory(path: Path | str) -> tuple[str, ...]:
     """Make a data directory valid by dropping faulty lines, as Kaldi's fix_data_dir.sh does.
 
@@ -260,7 +242,7 @@ def fix_data_directory(path: Path | str) -> tuple[str, ...]:
         )
     if "segments" in names and "wav.scp" not in names:
         raise DataError(f"{path}/wav.scp: missing (segments needs it: write it, or remove segments)")
-    originals = {name: read_utf8(path / name, keep_mark=True) for name in names}
+    originals = {name: table_file.read_utf8(path / name, keep_mark=True) for name in names}
     tables = {n: usable_lines(path / n, text, notes) for n, text in originals.items() if n != "spk2utt"}
     reduce_tables(path, tables, notes)
     if not tables["utt2spk"]:
@@ -268,7 +250,7 @@ def fix_data_directory(path: Path | str) -> tuple[str, ...]:
         notes.append(f"{path}: no utterance would be left, so nothing was changed ({hint})")
         raise DataError("\n".join(notes))
     tables["spk2utt"] = spk2utt_of(tables["utt2spk"])
-    repaired = {name: format_table(lines.items()) for name, lines in tables.items()}
+    repaired = {name: table_file.format_table(lines.items()) for name, lines in tables.items()}
     changed = sorted(name for name in {*repaired, *names} if repaired.get(name) != originals.get(name))
     # A valid table is not copied: a second run, after the first was killed half-way, does not overwrite the
     # originals by repaired tables.
@@ -282,7 +264,8 @@ def fix_data_directory(path: Path | str) -> tuple[str, ...]:
             atomic.write_text(path / name, repaired[name])
     if replaced:
         notes.append(f"the originals of {', '.join(replaced)} are in {path / '.backup'}")
-    out_of = {printable_text(line).partition(" ")[0] for line in originals["utt2spk"].split("\n")} - {""}
+    lines = map(table_file.printable_text, originals["utt2spk"].split("\n"))
+    out_of = {line.partition(" ")[0] for line in lines} - {""}
     return *notes, f"kept {len(tables['utt2spk'])} utterances out of {len(out_of)}"
 
 
@@ -291,7 +274,7 @@ def usable_lines(file: Path, text: str, notes: list[str]) -> dict[str, str]:
     lines: dict[str, str] = {}
     dropped: list[str] = []
     for number, raw in enumerate(text.split("\n"), 1):
-        key, _, value = printable_text(raw).partition(" ")
+        key, _, value = table_file.printable_text(raw).partition(" ")
         if not key:
             continue
         value = ILLEGAL.sub("", value) if file.name == "text" else value

@@ -7,7 +7,7 @@ from corpus_files import content, csv_corpus, noise
 
 from ia3_speech.common.errors import UserError
 from ia3_speech.data.corpora import csv_folder, preparation
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 
 pytestmark = pytest.mark.usefixtures("enough_speech")
 

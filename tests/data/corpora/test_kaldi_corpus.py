@@ -5,7 +5,7 @@ from corpus_files import kaldi_directories
 
 from ia3_speech.common.errors import UserError
 from ia3_speech.data.corpora import kaldi
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 
 pytestmark = pytest.mark.usefixtures("enough_speech")
 

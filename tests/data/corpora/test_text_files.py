@@ -6,7 +6,7 @@ from corpus_files import noise
 from ia3_speech.common.errors import DataError
 from ia3_speech.data.corpora.csv_folder import prepare
 from ia3_speech.data.huggingface import convert_dataset
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 
 pytestmark = pytest.mark.usefixtures("enough_speech")
 
