@@ -23,7 +23,7 @@ from ia3_speech.common.cli import pip_install
 from ia3_speech.common.errors import UserError
 from ia3_speech.common.formatting import plural
 from ia3_speech.decoding.search import SearchOptions
-from ia3_speech.serve.options import LOOPBACK, EngineOptions, LimitOptions, ServerOptions
+from ia3_speech.serve.options import LOOPBACK, EngineOptions, LimitOptions, ServerOptions, check
 from ia3_speech.session import load
 
 
@@ -35,8 +35,7 @@ def main(
     search_options: SearchOptions,
 ) -> None:
     """Serve OpenAI's audio API."""
-    for options in (server_options, engine_options, limit_options):
-        options.check()
+    check(server_options, engine_options, limit_options)
     try:
         import python_multipart  # noqa: F401
         import uvicorn

@@ -31,7 +31,7 @@ from ia3_speech.live.streaming import PostProcessed, StreamEvent, StreamingRecog
 from ia3_speech.serve.engine import ClientLeft
 from ia3_speech.serve.errors import INTERNAL, ApiError, api_error, bad_value, invalid
 from ia3_speech.serve.forms import ServerOf
-from ia3_speech.serve.openai_api import check_language, in_thread, terms_of
+from ia3_speech.serve.openai_api import RecognitionFields, check_language, in_thread, make_recognizer
 from ia3_speech.serve.state import Server
 
 RATE, SAMPLE_BYTES = 24_000, 2
@@ -48,17 +48,6 @@ class AudioFormat(BaseModel):
     rate: Literal[24_000] = 24_000
 
 
-class Transcription(BaseModel):
-    model: str | None = None
-    language: str | None = None
-    prompt: str | None = None
-    keywords: list[str] | None = None
-    # Not OpenAI's, as in the API for files:
-    guard: bool | None = None
-    dictation: bool = False
-    alternatives: int = Field(0, ge=0, le=10)
-
-
 class TurnDetection(BaseModel):
     type: Literal["server_vad"] = "server_vad"
     threshold: float = 0.5  # has no effect: the level of speech is estimated from the audio
@@ -68,7 +57,7 @@ class TurnDetection(BaseModel):
 
 class Input(BaseModel):
     format: AudioFormat = AudioFormat()
-    transcription: Transcription | None = None
+    transcription: RecognitionFields | None = None
     noise_reduction: dict[Literal["type"], Literal["near_field", "far_field"]] | None = None  # has no effect
     turn_detection: TurnDetection | None = TurnDetection()
 
@@ -135,7 +124,7 @@ class Connection:
         self.server, self.socket = server, socket
         self.id, self.settings = new_id("sess"), Settings()
         if model := socket.query_params.get("model"):
-            self.input.transcription = Transcription(model=model)
+            self.input.transcription = RecognitionFields(model=model)
         self.stream: StreamingRecognizer | None = None
         self.received = 0  # samples since the session began
         self.last_item: str | None = None
@@ -147,8 +136,8 @@ class Connection:
         return self.settings.audio.input
 
     @property
-    def transcription(self) -> Transcription:
-        return self.input.transcription or Transcription()
+    def transcription(self) -> RecognitionFields:
+        return self.input.transcription or RecognitionFields()
 
     def begin_item(self) -> None:
         self.item: str | None = None  # its id, once speech has begun
@@ -192,10 +181,8 @@ class Connection:
         client = self.server.access.renew(self.socket.state.client)
         if client is not self.socket.state.client:
             self.socket.state.client = client
-            await asyncio.to_thread(self.server.models.select, self.model_name(self.input), client)
-
-    def model_name(self, input: Input) -> str:
-        return (input.transcription and input.transcription.model) or self.server.models.base_id
+            name = self.transcription.model or self.server.models.base_id
+            await asyncio.to_thread(self.server.models.select, name, client)
 
     async def handle(self, event: dict[str, Any]) -> None:
         match event.get("type"):
@@ -242,15 +229,11 @@ class Connection:
 
     async def make_stream(self, input: Input) -> StreamingRecognizer:
         """A stream with a session's model and turn detection. Raises ApiError."""
-        transcription, turns = input.transcription or Transcription(), input.turn_detection
-        state = self.socket.state
-        arguments = (self.model_name(input), state.client, transcription.guard)
-        model = await asyncio.to_thread(self.server.models.select, *arguments)
-        check_language(transcription.language, self.server.language)
-        hotwords = [*terms_of(transcription.prompt or ""), *(transcription.keywords or [])]
-        recognizer = await in_thread(self.server.recognizer_for, model, state.handle, hotwords)
+        fields, turns = input.transcription or RecognitionFields(), input.turn_detection
+        code = check_language(fields.language, self.server.language)
+        recognizer = await make_recognizer(self.socket, fields, code)
         pause = turns.silence_duration_ms / 1000 if turns else math.inf
-        with_words = transcription.dictation or transcription.alternatives > 0
+        with_words = fields.dictation or fields.alternatives > 0
         stream = StreamingRecognizer(recognizer, pause_seconds=pause, with_words=with_words)
         if turns:  # never less than the recogniser needs
             stream.lead = max(stream.lead, turns.prefix_padding_ms * SAMPLE_RATE // 1000)

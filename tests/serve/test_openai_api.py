@@ -20,7 +20,7 @@ from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.dictation import make_dictation
 from ia3_speech.model.base import make_base
 from ia3_speech.serve.access import hash_of
-from ia3_speech.serve.options import ServerOptions
+from ia3_speech.serve.options import ServerOptions, check
 from ia3_speech.session import Session, load
 
 
@@ -208,7 +208,7 @@ def test_an_alias_is_for_keys_that_may_use_its_target(serving, adapters, recordi
             transcribe(clinic, recordings[0], "gpt-4o-transcribe")
         assert "speaker42" not in str(caught.value)
     with pytest.raises(UserError, match="`alias=whisper-1"):
-        ServerOptions(alias=["whisper-1"]).check()
+        check(ServerOptions(alias=["whisper-1"]))
 
 
 # ---- limits
