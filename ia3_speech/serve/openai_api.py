@@ -29,7 +29,7 @@ from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.decoding.transcription import Transcriber
 from ia3_speech.serve.errors import INTERNAL, ApiError, api_error, bad_value
 from ia3_speech.serve.forms import ClientOf, FormRoute, ServerOf, decode_audio, unless_client_leaves
-from ia3_speech.serve.models import LANGUAGE_NAMES, language_code
+from ia3_speech.serve.state import LANGUAGE_NAMES, language_code
 
 MAX_TERM_WORDS = 6  # a longer part of a prompt is a sentence, not a term
 

@@ -128,7 +128,6 @@ class Connection:
         self.stream: StreamingRecognizer | None = None
         self.received = 0  # samples since the session began
         self.last_item: str | None = None
-        self.begin_item()
         self.begin_stream()
 
     @property
@@ -146,6 +145,7 @@ class Connection:
         self.sent, self.previous = "", []  # the text of its deltas, the words of its last partial text
 
     def begin_stream(self) -> None:
+        self.begin_item()
         if self.stream is not None:
             self.stream.reset()
         self.convert, self.inbox = Converter(RATE), bytearray()  # audio before the stream
@@ -193,7 +193,6 @@ class Connection:
             case "input_audio_buffer.commit":
                 await self.commit()
             case "input_audio_buffer.clear":
-                self.begin_item()
                 self.begin_stream()
                 await self.send("input_audio_buffer.cleared")
             case other:
@@ -282,7 +281,6 @@ class Connection:
             if not self.input.turn_detection:
                 await self.complete((self.received - self.origin) / RATE)
         finally:
-            self.begin_item()
             self.begin_stream()
 
     # ---- server events
