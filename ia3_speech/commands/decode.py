@@ -171,8 +171,7 @@ def put_together(parts: Sequence[Path], decode_dir: Path, inputs: Inputs, ids: S
 
 
 def print_notes(recognizer: Recognizer, *, has_hotwords: bool, with_confidences: bool) -> None:
-    """Print on stderr, at the end of a run: the user's hot words were not recognised, texts were decoded
-    again, the confidences of the output are not calibrated."""
+    """Print on stderr, at the end of a run, what the user may not expect of its output."""
     notes = [has_hotwords and unused_hotwords(recognizer.search), decoded_again(recognizer.search)]
     notes.append(with_confidences and uncalibrated(recognizer))
     for note in filter(None, notes):

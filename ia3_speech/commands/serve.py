@@ -51,8 +51,7 @@ def main(
         handler.setFormatter(logging.Formatter("%(asctime)s %(request_id)s %(message)s"))
 
     class Web(uvicorn.Server):
-        """A server that prints the unfinished requests at the first signal, and ends quietly at the
-        second."""
+        """Prints the unfinished requests at the first signal, and ends quietly at the second."""
 
         def handle_exit(self, number: int, frame: FrameType | None) -> None:
             if self.should_exit:  # otherwise each request prints a traceback

@@ -43,8 +43,7 @@ ClientOf = Annotated[Client, Depends(get_client)]
 
 class FormRequest(Request):
     async def form(self, **_: Any) -> FormData:
-        """The multipart form. `name[]`, a list of OpenAI's clients, becomes `name`; an empty field counts as
-        absent. Raises ApiError."""
+        """The multipart form, without empty fields; `name[]`, OpenAI's list, is `name`. Raises ApiError."""
         if not self.headers.get("content-type", "").lower().startswith("multipart/form-data"):
             raise ApiError(400, "The body must be multipart/form-data.", "invalid_content_type")
         try:

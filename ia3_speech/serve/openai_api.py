@@ -92,8 +92,7 @@ async def create_transcription(
 
 
 def check_language(language: str | None, written: str | None) -> str | None:
-    """The code of a request's language, else of what the base writes, if that is known. Raises ApiError if
-    the base does not write it."""
+    """The code of a request's language, else of the base's. Raises ApiError if the base does not write it."""
     code = language_code(language) if language else written
     if written and code != written:
         message = f"This server's base writes {LANGUAGE_NAMES[written]} ({written})."
@@ -154,8 +153,7 @@ async def in_thread(function: Any, *arguments: Any, **options: Any) -> Any:
 
 
 async def events_of(transcriber: Transcriber, wave: np.ndarray) -> AsyncIterator[str]:
-    """A delta for each segment as soon as it is recognised, then the whole text, which is all deltas
-    joined."""
+    """A delta for each segment as soon as it is recognised, then the whole text: all deltas joined."""
     parts = make_parts(transcriber.recognizer.stream(wave))
     segments, text, between = RunningText(transcriber.post_process).segments(parts), "", ""
     try:

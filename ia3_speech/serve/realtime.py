@@ -274,8 +274,7 @@ class Connection:
             await self.complete(seconds)
 
     async def finish_items(self) -> None:
-        """Recognise the rest, complete it as an item if pauses do not divide items, and begin a new stream,
-        even after an error."""
+        """Recognise the rest, complete the item unless a pause did, and begin a new stream, in any case."""
         try:
             await self.feed(last=True)
             if not self.input.turn_detection:
@@ -314,8 +313,7 @@ class Connection:
                 await self.send("input_audio_buffer.speech_started", **content)
 
     async def send_partial(self, text: str) -> None:
-        """Send the words, except the last, that agree with the last partial text; of dictation, which
-        rewrites its words, the whole text."""
+        """Send the words, except the last, that agree with the last partial text; of dictation, all words."""
         if self.transcription.dictation:
             text = " ".join([*self.texts, text])
             await self.send(f"{TRANSCRIPTION}.partial", item_id=self.item, content_index=0, text=text)

@@ -125,8 +125,7 @@ class Models:
         return term
 
     def fits(self, term: Term) -> bool:
-        """Whether an adapter was trained on this base; another tool's adapter is compared when it is
-        loaded."""
+        """Whether an adapter was trained on this base; another tool's is checked when it is loaded."""
         if term.fault:
             return False
         fingerprint = term.record.get("fingerprint", {})
@@ -150,11 +149,7 @@ def language_code(language: str) -> str:
 
 
 class Server:
-    """The state of a process.
-
-    Args:
-        session: of the base; its search options take precedence over those registered with an adapter.
-    """
+    """The state of a process. The session's search options take precedence over an adapter's own."""
 
     def __init__(self, session: Session, server: ServerOptions, engine: EngineOptions, limits: LimitOptions):
         self.session, self.limits, self.started = session, limits, time.time()
@@ -199,8 +194,7 @@ class Server:
                 raise UserError(f"`alias={name}={target}`: {error.message}") from None
 
     def check_name(self, name: str, client: Client) -> str:
-        """The registry's spelling of a name. Raises BadName, and ApiError 403 if this client may not make an
-        adapter with this name."""
+        """The registry's spelling of a name. Raises BadName; ApiError 403 if this client may not take it."""
         name = registry.check_name(name)
         if not client.may_manage(name) or name in (self.models.base_id, *self.models.aliases):
             names = ", ".join(client.manage) or "none"  # the same if another key has the name
