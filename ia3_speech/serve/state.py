@@ -133,9 +133,7 @@ class Models:
 
 
 def no_choice(name: str) -> ApiError:
-    message = (
-        "needs a base and adapters with a gate (a person's adapter by auto:NAME, or with their consent)."
-    )
+    message = "needs a base and adapters with a gate (a person's adapter only by auto:NAME)."
     return bad_value("model", f"{name}: the choice by audio {message}")
 
 
