@@ -139,10 +139,9 @@ def inputs_of(
     options |= {"dtype": model_options.dtype, "precision": model_options.precision}
     options["calibrations"] = stored_calibrations(folder, spec, searches) or None
     options |= vars(confidence_options) | vars(search_options)
-    options = {name: value for name, value in options.items() if name not in ("lm", "hotwords")}
+    del options["lm"], options["hotwords"]  # which are sources
     rare = {name: getattr(model_options, name) for name in ("window", "language", "task")}
-    rare |= vars(test_time_options)
-    options |= {name: value for name, value in rare.items() if value}
+    options |= {name: value for name, value in (rare | vars(test_time_options)).items() if value}
     if spec.guard is not False:
         options["guard"] = spec.guard
     return Inputs(sources, options)

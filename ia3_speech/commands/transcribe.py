@@ -45,14 +45,7 @@ from ia3_speech.data.recordings import (
     recordings_from_pipe,
 )
 from ia3_speech.data.utterance import load_checked
-from ia3_speech.decoding.formats import (
-    FORMATS,
-    check_output,
-    line_of,
-    parse_formats,
-    segment_line,
-    with_times,
-)
+from ia3_speech.decoding.formats import FORMATS, check_output, is_timed, line_of, parse_formats, segment_line
 from ia3_speech.decoding.options import (
     ConfidenceOptions,
     DictationOptions,
@@ -206,7 +199,7 @@ def print_notes(recognizer: Recognizer, options: OutputOptions, *, has_hotwords:
 
     is_chosen = recognizer.spec.choice
     greedy = options.alternatives and recognizer.search_record.get("search") == "greedy"
-    shown = with_times(options) and {"json", "jsonl", "ctm", "csv"} & {*parse_formats(options.format)}
+    shown = is_timed(options) and {"json", "jsonl", "ctm", "csv"} & {*parse_formats(options.format)}
     notes = [
         has_hotwords and not is_chosen and unused_hotwords(recognizer.search),
         decoded_again(recognizer.search),
@@ -230,7 +223,7 @@ def print_transcripts(
     output files. Returns a line for each unusable file."""
     unusable, formats, sources = [], parse_formats(options.format), [source for source, _ in jobs]
     with bar_of_seconds(sources) as bar:
-        with_words = with_times(options) or options.plot is not None
+        with_words = is_timed(options) or options.plot is not None
         results = transcriber.transcripts(sources, bar.update, with_words=with_words)
         for (source, paths), result in zip(jobs, results, strict=True):
             report_problem(result.path, result.problem)
