@@ -43,9 +43,7 @@ class RecognitionFields(BaseModel):
     language: str | None = Field(None, description="ISO 639-1")
     prompt: str | None = Field(None, description="terms to recognise, with commas between")
     keywords: list[str] | None = None
-    guard: bool | None = Field(
-        None, description="false: the adapter's text also where the base's is surer (not OpenAI's)"
-    )
+    guard: bool | None = Field(None, description="false: the adapter's text in any case (not OpenAI's)")
     dictation: bool = Field(False, description="write punctuation and doses as in a text (not OpenAI's)")
     alternatives: int = Field(0, ge=0, le=10, description="of each unsure word (not OpenAI's)")
 
@@ -100,11 +98,9 @@ def check_language(language: str | None, written: str | None) -> str | None:
     return code
 
 
-async def make_recognizer(
-    connection: HTTPConnection, fields: RecognitionFields, code: str | None
-) -> Recognizer:
+async def make_recognizer(request: HTTPConnection, fields: RecognitionFields, code: str | None) -> Recognizer:
     """The recogniser of a request or a session; `code` is the language. Raises ApiError."""
-    server, state = connection.app.state.server, connection.state
+    server, state = request.app.state.server, request.state
     name = fields.model or server.models.base_id
     model = await asyncio.to_thread(server.models.select, name, state.client, fields.guard)
     hotwords = [*terms_of(fields.prompt or ""), *(fields.keywords or ())]
