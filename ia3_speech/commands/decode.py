@@ -139,10 +139,9 @@ def inputs_of(
     options |= {"dtype": model_options.dtype, "precision": model_options.precision}
     options["calibrations"] = stored_calibrations(folder, spec, searches) or None
     options |= vars(confidence_options) | vars(search_options)
-    options = {name: value for name, value in options.items() if name not in ("lm", "hotwords")}
+    del options["lm"], options["hotwords"]  # which are sources
     rare = {name: getattr(model_options, name) for name in ("window", "language", "task")}
-    rare |= vars(test_time_options)
-    options |= {name: value for name, value in rare.items() if value}
+    options |= {name: value for name, value in (rare | vars(test_time_options)).items() if value}
     if spec.guard is not False:
         options["guard"] = spec.guard
     return Inputs(sources, options)
@@ -171,8 +170,7 @@ def put_together(parts: Sequence[Path], decode_dir: Path, inputs: Inputs, ids: S
 
 
 def print_notes(recognizer: Recognizer, *, has_hotwords: bool, with_confidences: bool) -> None:
-    """Print on stderr, at the end of a run: the user's hot words were not recognised, texts were decoded
-    again, the confidences of the output are not calibrated."""
+    """Print on stderr, at the end of a run, what the user may not expect of its output."""
     notes = [has_hotwords and unused_hotwords(recognizer.search), decoded_again(recognizer.search)]
     notes.append(with_confidences and uncalibrated(recognizer))
     for note in filter(None, notes):

@@ -76,8 +76,7 @@ def main(
 def transcribe_live(
     live_options: LiveOptions, loading: dict[str, Any], post_process: PostProcessor | None, format: str
 ) -> int:
-    """Transcribe the microphone or stdin, and print the texts; returns the exit code. `loading`: arguments of
-    `session.load`."""
+    """Transcribe live input, and print the texts; returns the exit code. `loading` is for `session.load`."""
     sys.stdout.reconfigure(encoding="utf-8")
     output = LiveOutput(sys.stdout, format, live_options.partials)
     inbox, microphone = Inbox(), None

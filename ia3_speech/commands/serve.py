@@ -23,7 +23,7 @@ from ia3_speech.common.cli import pip_install
 from ia3_speech.common.errors import UserError
 from ia3_speech.common.formatting import plural
 from ia3_speech.decoding.search import SearchOptions
-from ia3_speech.serve.options import LOOPBACK, EngineOptions, LimitOptions, ServerOptions
+from ia3_speech.serve.options import LOOPBACK, EngineOptions, LimitOptions, ServerOptions, check
 from ia3_speech.session import load
 
 
@@ -35,8 +35,7 @@ def main(
     search_options: SearchOptions,
 ) -> None:
     """Serve OpenAI's audio API."""
-    for options in (server_options, engine_options, limit_options):
-        options.check()
+    check(server_options, engine_options, limit_options)
     try:
         import python_multipart  # noqa: F401
         import uvicorn
@@ -52,8 +51,7 @@ def main(
         handler.setFormatter(logging.Formatter("%(asctime)s %(request_id)s %(message)s"))
 
     class Web(uvicorn.Server):
-        """A server that prints the unfinished requests at the first signal, and ends quietly at the
-        second."""
+        """Prints the unfinished requests at the first signal, and ends quietly at the second."""
 
         def handle_exit(self, number: int, frame: FrameType | None) -> None:
             if self.should_exit:  # otherwise each request prints a traceback

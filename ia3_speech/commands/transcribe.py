@@ -45,14 +45,7 @@ from ia3_speech.data.recordings import (
     recordings_from_pipe,
 )
 from ia3_speech.data.utterance import load_checked
-from ia3_speech.decoding.formats import (
-    FORMATS,
-    check_output,
-    line_of,
-    parse_formats,
-    segment_line,
-    with_times,
-)
+from ia3_speech.decoding.formats import FORMATS, check_output, is_timed, line_of, parse_formats, segment_line
 from ia3_speech.decoding.options import (
     ConfidenceOptions,
     DictationOptions,
@@ -73,6 +66,7 @@ from ia3_speech.session import load, make_post_process
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+Job = tuple[Recording, Sequence[Path]]  # an output file for each format; none: stdout gets the text
 LONG_SECONDS = 60.0  # a longer single recording is printed as text with a line for each segment
 STREAMED = ("text", "txt", "jsonl")  # printed by segments while a single recording is transcribed
 
@@ -112,7 +106,7 @@ def main(
     if post_process and output_options.review_below is not None:
         raise UserError("--review-below marks words as they were recognised (leave out --dictation)")
     batch = read_batch(files, output_options)
-    if not batch.sources:
+    if not batch.jobs:
         return batch.close(0, [])
     loading |= {"channels": input_options.channels, "test_time": test_time_options.test_time}
     transcriber = load(**loading, post_process=post_process)
@@ -121,20 +115,19 @@ def main(
         base.require("alternatives")  # raises
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # paths come out as they went in
     streamed = output_options.format in STREAMED and not transcriber.split and not output_options.plot
-    if batch.single and not batch.outputs and streamed:
-        unusable = print_single(batch.sources[0], transcriber, output_options)
+    if batch.single and not batch.failures and streamed:
+        unusable = print_single(batch.jobs[0][0], transcriber, output_options)
     else:
-        unusable = print_transcripts(batch.sources, transcriber, batch.outputs, output_options, batch.single)
+        unusable = print_transcripts(batch.jobs, transcriber, output_options, batch.single)
     print_notes(transcriber.recognizer, output_options, has_hotwords=search_options.hotwords is not None)
-    return batch.close(len(batch.sources) - len(unusable), unusable)
+    return batch.close(len(batch.jobs) - len(unusable), unusable)
 
 
 @dataclass(frozen=True)
 class Batch:
     """The recordings of a run."""
 
-    sources: Sequence[Recording]
-    outputs: Sequence[Sequence[Path]]  # of each source, a file for each format; empty: stdout gets the texts
+    jobs: Sequence[Job]
     bad: Sequence[str]  # a line for each path that names no recording
     single: bool  # whether the user gave a single recording
     failures: Path | None  # the file that lists failures, with an output folder
@@ -175,29 +168,29 @@ def read_batch(files: Sequence[str], options: OutputOptions) -> Batch:
         check_picture(options.plot)
         if not single:
             raise UserError("--plot draws a single recording")
-    outputs: Sequence[Sequence[Path]] = []
+    jobs: Sequence[Job] = [(source, ()) for source in sources]
     if folder:
-        suffixes = [FORMATS[name].suffix for name in formats]
-        outputs = [*zip(*(output_paths(sources, folder, suffix) for suffix in suffixes), strict=True)]
+        paths = [output_paths(sources, folder, FORMATS[name].suffix) for name in formats]
+        jobs = [*zip(sources, zip(*paths, strict=True), strict=True)]
     part = Part.parse(options.part)
-    sources, outputs, bad = part.of(sources), part.of(outputs), part.of(bad)
+    jobs, bad = part.of(jobs), part.of(bad)
     failures = folder and folder / ("failed.txt" if part.count == 1 else f"failed.{part.stem}.txt")
-    if any(failures in paths for paths in outputs):
+    if any(failures in paths for _, paths in jobs):
         raise UserError(f"{failures}: lists failures, and would be a recording's text too (rename that)")
     for line in bad:
         print(line, file=sys.stderr)
-    if part.count > 1 and not sources and not bad:
+    if part.count > 1 and not jobs and not bad:
         print(f"part {part} holds no recording", file=sys.stderr)
     if options.skip_existing:
-        new = [number for number, paths in enumerate(outputs) if not all(path.exists() for path in paths)]
-        if len(new) < len(sources):
-            print(f"{len(sources) - len(new)} of {len(sources)} are transcribed already", file=sys.stderr)
-        sources, outputs = [sources[n] for n in new], [outputs[n] for n in new]
-    if folder and sources:
+        new = [job for job in jobs if not all(path.exists() for path in job[1])]
+        if len(new) < len(jobs):
+            print(f"{len(jobs) - len(new)} of {len(jobs)} are transcribed already", file=sys.stderr)
+        jobs = new
+    if folder and jobs:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):  # so that the error comes before the work
             raise UserError(f"--output-dir {folder}: can't be written to")
-    return Batch(sources, outputs, bad, single, failures)
+    return Batch(jobs, bad, single, failures)
 
 
 def print_notes(recognizer: Recognizer, options: OutputOptions, *, has_hotwords: bool) -> None:
@@ -206,7 +199,7 @@ def print_notes(recognizer: Recognizer, options: OutputOptions, *, has_hotwords:
 
     is_chosen = recognizer.spec.choice
     greedy = options.alternatives and recognizer.search_record.get("search") == "greedy"
-    shown = with_times(options) and {"json", "jsonl", "ctm", "csv"} & {*parse_formats(options.format)}
+    shown = is_timed(options) and {"json", "jsonl", "ctm", "csv"} & {*parse_formats(options.format)}
     notes = [
         has_hotwords and not is_chosen and unused_hotwords(recognizer.search),
         decoded_again(recognizer.search),
@@ -224,19 +217,15 @@ def check_live(*groups: InputOptions | OutputOptions | ConfidenceOptions | TestT
 
 
 def print_transcripts(
-    sources: Sequence[Recording],
-    transcriber: Transcriber,
-    outputs: Sequence[Sequence[Path]],
-    options: OutputOptions,
-    single: bool,
+    jobs: Sequence[Job], transcriber: Transcriber, options: OutputOptions, single: bool
 ) -> list[str]:
     """Transcribe, and print each text as soon as it is done, a `single` text without its path; or write the
-    files `outputs`, for each source and format. Returns a line for each unusable file."""
-    unusable, formats = [], parse_formats(options.format)
+    output files. Returns a line for each unusable file."""
+    unusable, formats, sources = [], parse_formats(options.format), [source for source, _ in jobs]
     with bar_of_seconds(sources) as bar:
-        with_words = with_times(options) or options.plot is not None
+        with_words = is_timed(options) or options.plot is not None
         results = transcriber.transcripts(sources, bar.update, with_words=with_words)
-        for index, result in enumerate(results):
+        for (source, paths), result in zip(jobs, results, strict=True):
             report_problem(result.path, result.problem)
             if not result.usable:
                 unusable.append(f"{result.path}: {result.problem}")
@@ -245,9 +234,9 @@ def print_transcripts(
             if options.plot:
                 from ia3_speech.report.spectrogram import plot_transcript
 
-                plot_transcript(options.plot, sources[index].load(), result)
-            if outputs:
-                for path, content in zip(outputs[index], contents, strict=True):
+                plot_transcript(options.plot, source.load(), result)
+            if paths:
+                for path, content in zip(paths, contents, strict=True):
                     write_text(path, content)
             elif formats in (["text"], ["dictation"]) and not single:
                 path = without_breaks(result.path)
@@ -265,7 +254,7 @@ def print_single(source: Recording, transcriber: Transcriber, options: OutputOpt
     wave, problem = load_checked(source.load, source.path, transcriber.recognizer.base.minimum_samples)
     if (problem and problem.fatal) or (options.format == "text" and len(wave) <= LONG_SECONDS * SAMPLE_RATE):
         known = source if problem and problem.fatal else replace(source, audio=wave)
-        return print_transcripts([known], transcriber, [], options, True)
+        return print_transcripts([(known, ())], transcriber, options, True)
     report_problem(source.path, problem and problem.reason)
     head = transcriber.transcript(source, len(wave), text="")
     with bar_of_seconds([source]) as bar:

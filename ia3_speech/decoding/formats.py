@@ -338,7 +338,7 @@ def check_output(options: OutputOptions) -> None:
         raise UserError(f"`word_timestamps` has no effect on {format_option} (take json or jsonl)")
 
 
-def with_times(options: OutputOptions) -> bool:
+def is_timed(options: OutputOptions) -> bool:
     """Whether the output holds times."""
     formats = parse_formats(options.format)
     timed = any(FORMATS[name].timed for name in formats)

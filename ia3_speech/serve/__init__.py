@@ -2,10 +2,9 @@
 
     errors, options, monitoring
     access          API keys: the rights and rate limit of each key
-    models          the meaning of a request's `model`
     engine          the queue in front of the bank: requests for different adapters share a batch
     jobs            training of voices' adapters, one at a time
-    state           all of these for a process, and its limits on requests
+    state           all of these for a process: the meaning of a request's `model`, limits on requests
     forms           the parameters of endpoints: multipart forms, decoded audio
     openai_api, adapters_api, voices_api, realtime: the endpoints
     app             the application: admission of requests, errors, the page at / (files in page/), /metrics

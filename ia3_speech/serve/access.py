@@ -69,8 +69,7 @@ class Client(BaseModel, extra="forbid"):
         return self.may_access(adapter, self.manage)
 
     def may_access(self, adapter: str, patterns: Sequence[str]) -> bool:
-        """Whether a pattern matches the name, or NAME of an earlier version NAME@1, and no other key owns the
-        voice."""
+        """Whether a pattern matches the name (of NAME@1 also NAME), and no other key owns the voice."""
         adapter = unicodedata.normalize("NFC", adapter)  # as in the registry
         names = {adapter, VERSION.sub("", adapter)}
         patterns = [unicodedata.normalize("NFC", pattern) for pattern in patterns]

@@ -82,8 +82,7 @@ def public_reason(error: UserError) -> str:
 
 
 def api_error(error: Exception) -> ApiError | None:
-    """The answer to an error: 409 while a voice learns or is being deleted, 503 if nothing can be stored;
-    None for a defect of the server."""
+    """The answer to an error; None for a defect of the server."""
     match error:
         case ApiError():
             return error

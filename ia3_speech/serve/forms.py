@@ -43,8 +43,7 @@ ClientOf = Annotated[Client, Depends(get_client)]
 
 class FormRequest(Request):
     async def form(self, **_: Any) -> FormData:
-        """The multipart form. `name[]`, a list of OpenAI's clients, becomes `name`; an empty field counts as
-        absent. Raises ApiError."""
+        """The multipart form, without empty fields; `name[]`, OpenAI's list, is `name`. Raises ApiError."""
         if not self.headers.get("content-type", "").lower().startswith("multipart/form-data"):
             raise ApiError(400, "The body must be multipart/form-data.", "invalid_content_type")
         try:
@@ -87,11 +86,9 @@ async def decode_audio(request: Request, upload: UploadFile) -> np.ndarray:
     return wave
 
 
-def decode_file(
-    upload: BinaryIO, max_seconds: float, minimum_samples: int, check: Callable[[], None]
-) -> np.ndarray:
-    """Decode a file. Raises ApiError 400, or 413 if it is too long: a file of a few kilobytes can contain
-    days of silence, or a header that promises them. Calls `check` repeatedly, and raises its exceptions."""
+def decode_file(upload: BinaryIO, max_seconds: float, minimum: int, check: Callable[[], None]) -> np.ndarray:
+    """Decode a file of at least `minimum` samples. Raises ApiError 400, or 413 if it is too long: a few
+    kilobytes can contain days of silence, or promise them. Calls `check` repeatedly; it may raise."""
     file = io.BytesIO(upload.read())  # PyAV would write to a temporary file
     try:
         wave = load_audio(file, max_seconds=max_seconds, check=check)
@@ -101,9 +98,9 @@ def decode_file(
         raise undecodable(str(error).removeprefix(f"{source_name(file)}: ")) from None
     except (ValueError, OverflowError, MemoryError) as error:  # an invalid header
         raise undecodable(type(error).__name__) from None
-    problem = find_problem(wave, minimum_samples)
+    problem = find_problem(wave, minimum)
     if problem and problem.fatal:
-        if len(wave) < minimum_samples:
+        if len(wave) < minimum:
             raise ApiError(400, f"Audio file is {problem.reason}.", "audio_too_short", "file")
         raise undecodable(problem.reason)
     return wave

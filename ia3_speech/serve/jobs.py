@@ -52,11 +52,8 @@ def read_job(name: str) -> dict[str, Any]:
 
 
 class Jobs:
-    """The jobs beside this registry. A second server with the same registry waits until the first has ended.
-
-    Args:
-        base: of new voices.
-    """
+    """The jobs beside this registry; `base` is that of new voices. A second server with the same registry
+    waits until the first has ended."""
 
     def __init__(self, base: str):
         self.base, self.root = base, voice_folder("x").parent

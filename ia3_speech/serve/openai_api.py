@@ -16,42 +16,48 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from fastapi import APIRouter, File, Request, UploadFile
 from pydantic import BaseModel, Field
+from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from ia3_speech.common.errors import SearchError, UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.decoding.formats import FORMATS, verbose_segment, word_record
 from ia3_speech.decoding.options import OutputOptions
+from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.segments import RunningText, make_parts
 from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.decoding.transcription import Transcriber
 from ia3_speech.serve.errors import INTERNAL, ApiError, api_error, bad_value
 from ia3_speech.serve.forms import ClientOf, FormRoute, ServerOf, decode_audio, unless_client_leaves
-from ia3_speech.serve.models import LANGUAGE_NAMES, language_code
+from ia3_speech.serve.state import LANGUAGE_NAMES, language_code
 
 MAX_TERM_WORDS = 6  # a longer part of a prompt is a sentence, not a term
 
 router = APIRouter(route_class=FormRoute)
 
 
-class TranscriptionForm(BaseModel):
+class RecognitionFields(BaseModel):
+    """The fields that files and live sessions have in common."""
+
+    model: str | None = None
+    language: str | None = Field(None, description="ISO 639-1")
+    prompt: str | None = Field(None, description="terms to recognise, with commas between")
+    keywords: list[str] | None = None
+    guard: bool | None = Field(None, description="false: the adapter's text in any case (not OpenAI's)")
+    dictation: bool = Field(False, description="write punctuation and doses as in a text (not OpenAI's)")
+    alternatives: int = Field(0, ge=0, le=10, description="of each unsure word (not OpenAI's)")
+
+
+class TranscriptionForm(RecognitionFields):
     """The form of a transcription request."""
 
     file: UploadFile
     model: str = Field(min_length=1, description="base, adapter, a sum (accent:0.5+medical:0.5), auto")
-    language: str | None = Field(None, description="ISO 639-1")
-    prompt: str = Field("", description="terms to recognise, with commas between")
-    keywords: list[str] = []
     response_format: Literal["json", "text", "srt", "verbose_json", "vtt"] = "json"
     timestamp_granularities: list[Literal["word", "segment"]] = []
     include: list[str] = []
     temperature: float = Field(0.0, ge=0, le=1)
     stream: bool = False
-    dictation: bool = Field(False, description="write punctuation and doses as in a text (not OpenAI's)")
-    alternatives: int = Field(0, ge=0, le=10, description="of each unsure word (verbose_json; not OpenAI's)")
-    guard: bool | None = Field(
-        None, description="false: the adapter's text also where the base's is surer (not OpenAI's)"
-    )
 
     def check(self) -> None:
         """Raises ApiError for fields that exclude each other."""
@@ -67,16 +73,14 @@ class TranscriptionForm(BaseModel):
 
 @router.post("/v1/audio/transcriptions")
 async def create_transcription(
-    request: Request, form: Annotated[TranscriptionForm, File()], server: ServerOf, client: ClientOf
+    request: Request, form: Annotated[TranscriptionForm, File()], server: ServerOf
 ) -> Response:
     """Transcribe a file."""
     form.check()
     code = check_language(form.language, server.language)
-    model = await asyncio.to_thread(server.models.select, form.model, client, form.guard)
+    recognizer = await make_recognizer(request, form, code)
     wave = await decode_audio(request, form.file)
     request.state.audio_seconds = len(wave) / SAMPLE_RATE
-    hotwords = [*terms_of(form.prompt), *form.keywords]
-    recognizer = await in_thread(server.recognizer_for, model, request.state.handle, hotwords, code)
     transcriber = Transcriber(recognizer, server.dictation if form.dictation else None)
     if form.stream:
         return StreamingResponse(events_of(transcriber, wave), media_type="text/event-stream")
@@ -86,13 +90,21 @@ async def create_transcription(
 
 
 def check_language(language: str | None, written: str | None) -> str | None:
-    """The code of a request's language, else of what the base writes, if that is known. Raises ApiError if
-    the base does not write it."""
+    """The code of a request's language, else of the base's. Raises ApiError if the base does not write it."""
     code = language_code(language) if language else written
     if written and code != written:
         message = f"This server's base writes {LANGUAGE_NAMES[written]} ({written})."
         raise ApiError(400, message, "unsupported_language", "language")
     return code
+
+
+async def make_recognizer(request: HTTPConnection, fields: RecognitionFields, code: str | None) -> Recognizer:
+    """The recogniser of a request or a session; `code` is the language. Raises ApiError."""
+    server, state = request.app.state.server, request.state
+    name = fields.model or server.models.base_id
+    model = await asyncio.to_thread(server.models.select, name, state.client, fields.guard)
+    hotwords = [*terms_of(fields.prompt or ""), *(fields.keywords or ())]
+    return await in_thread(server.recognizer_for, model, state.handle, hotwords, code)
 
 
 def terms_of(prompt: str) -> list[str]:
@@ -137,8 +149,7 @@ async def in_thread(function: Any, *arguments: Any, **options: Any) -> Any:
 
 
 async def events_of(transcriber: Transcriber, wave: np.ndarray) -> AsyncIterator[str]:
-    """A delta for each segment as soon as it is recognised, then the whole text, which is all deltas
-    joined."""
+    """A delta for each segment as soon as it is recognised, then the whole text: all deltas joined."""
     parts = make_parts(transcriber.recognizer.stream(wave))
     segments, text, between = RunningText(transcriber.post_process).segments(parts), "", ""
     try:

@@ -9,13 +9,9 @@ from ia3_speech.common.errors import UserError
 from ia3_speech.decoding.options import LoadOptions
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-
-def require(options: Any, **minimums: float) -> None:
-    """Raises UserError for a field that is too small, or infinite."""
-    for name, minimum in minimums.items():
-        if not minimum <= (value := getattr(options, name)) < inf:
-            raise UserError(f"`{name}` is {value:g}, and must be finite, at least {minimum:g}")
+MINIMUMS = dict.fromkeys(("port", "shutdown_seconds", "max_wait_ms", "rate"), 0)
+MINIMUMS |= dict.fromkeys(("batch_seconds", "max_adapters", "max_memory", "max_requests"), 1)
+MINIMUMS |= dict.fromkeys(("max_megabytes", "max_minutes", "max_minutes_held", "upload_seconds"), 0.001)
 
 
 @dataclass(frozen=True)
@@ -47,16 +43,6 @@ class ServerOptions:
     alias: list[str] = field(default_factory=list)
     training: bool = True
 
-    def check(self) -> None:
-        require(self, port=0, shutdown_seconds=0)
-        if self.port > 65_535:
-            raise UserError(f"`port` is {self.port}, and can't be more than 65535")
-        for alias in self.alias:
-            if not all(alias.partition("=")):
-                raise UserError(f"`alias={alias}`: is not NAME=MODEL, such as whisper-1=medical")
-        if self.key_file is not None and not self.key_file.is_file():
-            raise UserError(f"`key_file={self.key_file}`: no such file")
-
 
 @dataclass(frozen=True)
 class EngineOptions:
@@ -83,9 +69,6 @@ class EngineOptions:
     max_wait_ms: float = 20.0
     max_adapters: int = 1000
     max_memory: float = 1000.0
-
-    def check(self) -> None:
-        require(self, batch_seconds=1, max_wait_ms=0, max_adapters=1, max_memory=1)
 
     def for_loading(self) -> dict[str, Any]:
         """The arguments of `session.load`."""
@@ -118,10 +101,20 @@ class LimitOptions:
     upload_seconds: float = 300.0
     upload_adapters: bool = True
 
-    def check(self) -> None:
-        require(self, max_megabytes=0.001, max_minutes=0.001, max_minutes_held=0.001, upload_seconds=0.001)
-        require(self, max_requests=1, rate=0)
-
     @property
     def max_bytes(self) -> int:
         return round(self.max_megabytes * 2**20)
+
+
+def check(server: ServerOptions, *others: EngineOptions | LimitOptions) -> None:
+    """Raises UserError for a value out of range, or a file that is missing."""
+    for name, value in [item for options in (server, *others) for item in vars(options).items()]:
+        if name in MINIMUMS and not MINIMUMS[name] <= value < inf:
+            raise UserError(f"`{name}` is {value:g}, and must be finite, at least {MINIMUMS[name]:g}")
+    if server.port > 65_535:
+        raise UserError(f"`port` is {server.port}, and can't be more than 65535")
+    for alias in server.alias:
+        if not all(alias.partition("=")):
+            raise UserError(f"`alias={alias}`: is not NAME=MODEL, such as whisper-1=medical")
+    if server.key_file is not None and not server.key_file.is_file():
+        raise UserError(f"`key_file={server.key_file}`: no such file")

@@ -35,7 +35,7 @@ from ia3_speech.serve.app import make_app
 from ia3_speech.serve.engine import ClientLeft, Engine, EngineClosed, QueueHandle
 from ia3_speech.serve.errors import invalid
 from ia3_speech.serve.monitoring import Metrics
-from ia3_speech.serve.options import EngineOptions, LimitOptions, ServerOptions
+from ia3_speech.serve.options import EngineOptions, LimitOptions, ServerOptions, check
 from ia3_speech.serve.state import Server
 from ia3_speech.session import load
 
@@ -149,8 +149,7 @@ def app(arguments: dict[str, Any]) -> serve.Application:
         options = TypeAdapter(RayOptions).validate_python(arguments)
     except ValidationError as error:
         raise UserError(invalid(error).message) from None
-    for group in (ServerOptions, EngineOptions, LimitOptions):
-        group.check(options)
+    check(options)
     scale = {"min_replicas": options.min_replicas, "max_replicas": options.max_replicas}
     most, gpus = options.max_requests, {"num_gpus": options.gpus}
     replicas = Replica.options(max_ongoing_requests=most, ray_actor_options=gpus, autoscaling_config=scale)

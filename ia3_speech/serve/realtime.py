@@ -31,7 +31,7 @@ from ia3_speech.live.streaming import PostProcessed, StreamEvent, StreamingRecog
 from ia3_speech.serve.engine import ClientLeft
 from ia3_speech.serve.errors import INTERNAL, ApiError, api_error, bad_value, invalid
 from ia3_speech.serve.forms import ServerOf
-from ia3_speech.serve.openai_api import check_language, in_thread, terms_of
+from ia3_speech.serve.openai_api import RecognitionFields, check_language, in_thread, make_recognizer
 from ia3_speech.serve.state import Server
 
 RATE, SAMPLE_BYTES = 24_000, 2
@@ -48,17 +48,6 @@ class AudioFormat(BaseModel):
     rate: Literal[24_000] = 24_000
 
 
-class Transcription(BaseModel):
-    model: str | None = None
-    language: str | None = None
-    prompt: str | None = None
-    keywords: list[str] | None = None
-    # Not OpenAI's, as in the API for files:
-    guard: bool | None = None
-    dictation: bool = False
-    alternatives: int = Field(0, ge=0, le=10)
-
-
 class TurnDetection(BaseModel):
     type: Literal["server_vad"] = "server_vad"
     threshold: float = 0.5  # has no effect: the level of speech is estimated from the audio
@@ -68,7 +57,7 @@ class TurnDetection(BaseModel):
 
 class Input(BaseModel):
     format: AudioFormat = AudioFormat()
-    transcription: Transcription | None = None
+    transcription: RecognitionFields | None = None
     noise_reduction: dict[Literal["type"], Literal["near_field", "far_field"]] | None = None  # has no effect
     turn_detection: TurnDetection | None = TurnDetection()
 
@@ -135,11 +124,10 @@ class Connection:
         self.server, self.socket = server, socket
         self.id, self.settings = new_id("sess"), Settings()
         if model := socket.query_params.get("model"):
-            self.input.transcription = Transcription(model=model)
+            self.input.transcription = RecognitionFields(model=model)
         self.stream: StreamingRecognizer | None = None
         self.received = 0  # samples since the session began
         self.last_item: str | None = None
-        self.begin_item()
         self.begin_stream()
 
     @property
@@ -147,8 +135,8 @@ class Connection:
         return self.settings.audio.input
 
     @property
-    def transcription(self) -> Transcription:
-        return self.input.transcription or Transcription()
+    def transcription(self) -> RecognitionFields:
+        return self.input.transcription or RecognitionFields()
 
     def begin_item(self) -> None:
         self.item: str | None = None  # its id, once speech has begun
@@ -157,6 +145,7 @@ class Connection:
         self.sent, self.previous = "", []  # the text of its deltas, the words of its last partial text
 
     def begin_stream(self) -> None:
+        self.begin_item()
         if self.stream is not None:
             self.stream.reset()
         self.convert, self.inbox = Converter(RATE), bytearray()  # audio before the stream
@@ -192,10 +181,8 @@ class Connection:
         client = self.server.access.renew(self.socket.state.client)
         if client is not self.socket.state.client:
             self.socket.state.client = client
-            await asyncio.to_thread(self.server.models.select, self.model_name(self.input), client)
-
-    def model_name(self, input: Input) -> str:
-        return (input.transcription and input.transcription.model) or self.server.models.base_id
+            name = self.transcription.model or self.server.models.base_id
+            await asyncio.to_thread(self.server.models.select, name, client)
 
     async def handle(self, event: dict[str, Any]) -> None:
         match event.get("type"):
@@ -206,7 +193,6 @@ class Connection:
             case "input_audio_buffer.commit":
                 await self.commit()
             case "input_audio_buffer.clear":
-                self.begin_item()
                 self.begin_stream()
                 await self.send("input_audio_buffer.cleared")
             case other:
@@ -242,15 +228,11 @@ class Connection:
 
     async def make_stream(self, input: Input) -> StreamingRecognizer:
         """A stream with a session's model and turn detection. Raises ApiError."""
-        transcription, turns = input.transcription or Transcription(), input.turn_detection
-        state = self.socket.state
-        arguments = (self.model_name(input), state.client, transcription.guard)
-        model = await asyncio.to_thread(self.server.models.select, *arguments)
-        check_language(transcription.language, self.server.language)
-        hotwords = [*terms_of(transcription.prompt or ""), *(transcription.keywords or [])]
-        recognizer = await in_thread(self.server.recognizer_for, model, state.handle, hotwords)
+        fields, turns = input.transcription or RecognitionFields(), input.turn_detection
+        code = check_language(fields.language, self.server.language)
+        recognizer = await make_recognizer(self.socket, fields, code)
         pause = turns.silence_duration_ms / 1000 if turns else math.inf
-        with_words = transcription.dictation or transcription.alternatives > 0
+        with_words = fields.dictation or fields.alternatives > 0
         stream = StreamingRecognizer(recognizer, pause_seconds=pause, with_words=with_words)
         if turns:  # never less than the recogniser needs
             stream.lead = max(stream.lead, turns.prefix_padding_ms * SAMPLE_RATE // 1000)
@@ -292,14 +274,12 @@ class Connection:
             await self.complete(seconds)
 
     async def finish_items(self) -> None:
-        """Recognise the rest, complete it as an item if pauses do not divide items, and begin a new stream,
-        even after an error."""
+        """Recognise the rest, complete the item unless a pause did, and begin a new stream, in any case."""
         try:
             await self.feed(last=True)
             if not self.input.turn_detection:
                 await self.complete((self.received - self.origin) / RATE)
         finally:
-            self.begin_item()
             self.begin_stream()
 
     # ---- server events
@@ -333,8 +313,7 @@ class Connection:
                 await self.send("input_audio_buffer.speech_started", **content)
 
     async def send_partial(self, text: str) -> None:
-        """Send the words, except the last, that agree with the last partial text; of dictation, which
-        rewrites its words, the whole text."""
+        """Send the words, except the last, that agree with the last partial text; of dictation, all words."""
         if self.transcription.dictation:
             text = " ".join([*self.texts, text])
             await self.send(f"{TRANSCRIPTION}.partial", item_id=self.item, content_index=0, text=text)

@@ -96,9 +96,7 @@ def test_confidences_are_those_of_the_recogniser(run, data, tiny_folder, tmp_pat
 
 
 def test_parts_put_together_are_the_whole(run, data, tiny_folder, tmp_path):
-    folder = data(
-        {f"s-{name}": noise(1 + number / 4, number) for number, name in enumerate("abcd")} | {"s-e": b""}
-    )
+    folder = data({f"s-{name}": noise(1 + n / 4, n) for n, name in enumerate("abcd")} | {"s-e": b""})
     flags = ("--base", tiny_folder, "--precision", "no", folder)
     assert run(*flags, tmp_path / "whole")[0] == 1
     whole, out = tmp_path / "whole", tmp_path / "out"

@@ -98,9 +98,6 @@ def test_output_dir(run, audio, tiny_folder):
     assert found == {name: f"{text}\n" for name, text in zip(wanted, said, strict=True)}
 
 
-# ---- bad files
-
-
 # ---- stdin
 
 

@@ -214,9 +214,8 @@ def test_odd_types_in_a_record_are_refused_or_do_no_harm(serving, adapters, tmp_
 def test_an_unusable_gate_stops_neither_the_server_nor_auto(serving, session, adapters, recordings, caplog):
     base = session.base
     for name, files in (("accent", recordings[:3]), ("medical", recordings[3:6])):
-        write_gate(
-            registry.adapters_dir() / name, measure_speech(base, map(load_audio, files)), base.fingerprint
-        )
+        statistics = measure_speech(base, map(load_audio, files))
+        write_gate(registry.adapters_dir() / name, statistics, base.fingerprint)
     with serving() as running:
         assert running.transcribe(recordings[0], "auto").status_code == 200
         damage_gate(registry.adapters_dir() / "accent", "beyond 1")  # a running server notices it

@@ -20,7 +20,7 @@ from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.dictation import make_dictation
 from ia3_speech.model.base import make_base
 from ia3_speech.serve.access import hash_of
-from ia3_speech.serve.options import ServerOptions
+from ia3_speech.serve.options import ServerOptions, check
 from ia3_speech.session import Session, load
 
 
@@ -131,9 +131,7 @@ def error_of(response: httpx.Response) -> tuple:
 
 def test_errors_have_openais_shape(running, recordings):
     for fields, expected in ERRORS:
-        answer = running.send(
-            "POST", "audio/transcriptions", **{"model": "mini", "file": recordings[0]} | fields
-        )
+        answer = running.transcribe(**{"file": recordings[0]} | fields)
         assert error_of(answer) == (*expected, "invalid_request_error"), fields
     url = f"{running.url}/v1/audio/transcriptions"
     assert error_of(httpx.post(url, json={"model": "mini"}))[1] == "invalid_content_type"
@@ -163,10 +161,8 @@ def test_a_key_uses_its_adapters_and_learns_no_others_name(serving, adapters, re
 
     with serving(keys=KEYS) as running:
         clinic, doctor = running.client(CLINIC), running.client(DOCTOR)
-        assert running.models(CLINIC) == ["mini", "medical"] and running.models(DOCTOR) == [
-            "mini",
-            "speaker42",
-        ]
+        assert running.models(CLINIC) == ["mini", "medical"]
+        assert running.models(DOCTOR) == ["mini", "speaker42"]
         assert may_use(doctor, "speaker42")
         messages = set()
         for name in ("speaker42", "speaker43", "speaker42:0.5+medical"):
@@ -174,9 +170,7 @@ def test_a_key_uses_its_adapters_and_learns_no_others_name(serving, adapters, re
                 transcribe(clinic, recordings[0], name)
             messages.add(str(caught.value).replace(name, "NAME"))
         assert len(messages) == 1
-        decomposed = unicodedata.normalize(
-            "NFD", "dr-é"
-        )  # another spelling of a name does not evade a pattern
+        decomposed = unicodedata.normalize("NFD", "dr-é")  # this spelling does not evade a pattern
         for name, spelled, expected in (
             ("dr-é", decomposed, True),
             ("medical@1", "medical@1", True),  # an earlier version belongs to its name
@@ -208,7 +202,7 @@ def test_an_alias_is_for_keys_that_may_use_its_target(serving, adapters, recordi
             transcribe(clinic, recordings[0], "gpt-4o-transcribe")
         assert "speaker42" not in str(caught.value)
     with pytest.raises(UserError, match="`alias=whisper-1"):
-        ServerOptions(alias=["whisper-1"]).check()
+        check(ServerOptions(alias=["whisper-1"]))
 
 
 # ---- limits

@@ -114,12 +114,9 @@ def command(browser: Browser, name: str, **parameters) -> None:
 
 def learn(browser: Browser) -> str:
     """Learn from the adapter scaling, with one epoch, and wait for the result in words."""
-    shown = "const shown = document.querySelector('section:not([hidden]) .voice');"
-    browser.run(
-        f"{shown} shown.querySelector('.epochs').value = 1; shown.querySelector('.start').value = 'scaling'"
-    )
-    browser.run(f"{shown} shown.querySelector('.learn').click()")
     card = "document.querySelector('section:not([hidden]) .voice')"
+    for action in (".epochs').value = 1", ".start').value = 'scaling'", ".learn').click()"):
+        browser.run(f"{card}.querySelector('{action}")
     eventually(browser, f"['queued', 'running'].includes({card}.dataset.state)", PATIENCE)
     state = eventually(browser, f"['done', 'failed'].find((s) => {card}.dataset.state === s)", PATIENCE)
     text = eventually(browser, f"{card}.querySelector('.status').textContent")

@@ -105,9 +105,8 @@ def test_pauses_divide_speech_into_items(running, recordings):
         append(connection, data)
         events = until(connection, COMPLETED, len(expected))
         connection.session.update(session=session(transcription={"prompt": "codeine"}))
-        assert (
-            connection.recv().session.audio.input.transcription.model == "accent"
-        )  # only the prompt changes
+        model = connection.recv().session.audio.input.transcription.model
+        assert model == "accent", "only the prompt changes"
         append(connection, pcm(silence(0.5)))
         connection.input_audio_buffer.commit()
         assert until(connection, COMPLETED)[-1].transcript == ""

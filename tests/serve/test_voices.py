@@ -148,9 +148,7 @@ def test_no_answer_tells_that_another_key_has_a_name(serving, adapters, recordin
         ):  # fmt: skip
             answers = set()
             for name in names:
-                sent = {
-                    key: v.replace("NAME", name) if isinstance(v, str) else v for key, v in fields.items()
-                }
+                sent = {k: v.replace("NAME", name) if isinstance(v, str) else v for k, v in fields.items()}
                 answer = running.send(method, path.replace("NAME", name), TWO, **sent)
                 answers.add((answer.status_code, answer.text.replace(name, "NAME")))
             assert len(answers) == 1 and min(answers)[0] == 404, (method, path, answers)
