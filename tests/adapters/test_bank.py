@@ -60,9 +60,6 @@ def apart(rows, others) -> float:
     return max(float((a - b).abs().max() / b.abs().max().clamp(min=1)) for a, b in pairs)
 
 
-# ---- rows
-
-
 @pytest.mark.parametrize(
     ("name", "dtype"),
     [*((name, torch.float64) for name in TINY), *((n, torch.float32) for n in ("wav2vec2", "wavlm", "bert"))],
@@ -123,9 +120,6 @@ def test_transformers_own_call(tiny_base):
     torch.testing.assert_close(logits[1], own[1], atol=1e-5, rtol=1e-5)
 
 
-# ---- sums
-
-
 def test_sums_are_exact_at_weights_1_and_0(tiny_base):
     base = tiny_base()
     bank = make_bank(base, "b")
@@ -133,9 +127,6 @@ def test_sums_are_exact_at_weights_1_and_0(tiny_base):
     expected = bank.logits(WAVES[:4], ["a", None, "b", "a"])
     rows = bank.logits(WAVES[:4], ["a:1+b:0", "b:0", "b:0.5+b:0.5", "a:1e+0 + a:-0"])
     assert all(map(torch.equal, rows, expected))
-
-
-# ---- threads
 
 
 def test_a_batch_in_flight_sees_the_bank_as_it_was(tiny_base):
@@ -155,9 +146,6 @@ def test_a_batch_in_flight_sees_the_bank_as_it_was(tiny_base):
     assert all(map(torch.equal, rows, expected))
     with pytest.raises(AdapterError, match="b: no adapter of the bank has this name"):
         bank.logits(WAVES[:1], ["b"])
-
-
-# ---- from disk
 
 
 def test_what_add_takes(tiny_folder, speaker42):
@@ -188,9 +176,6 @@ def test_a_batch_with_one_adapter_is_bit_for_bit_what_attach_gives(tiny_folder, 
     bank = Bank(bases[1])
     bank.add("a", adapter)
     assert all(map(torch.equal, bank.logits(WAVES, ["a"] * 6), bases[0].logits(WAVES)))
-
-
-# ---- what doesn't fit
 
 
 def test_adapters_that_do_not_fit_change_nothing(tiny_base):

@@ -27,9 +27,7 @@ RECORD = {
 TOKEN = "hf_of_this_test"
 
 
-# ---- a Hub: as much of its API as huggingface_hub uses to make a repository, to commit and to download
-
-
+# A Hub: as much of its API as huggingface_hub uses to make a repository, to commit and to download.
 @dataclass
 class Repository:
     files: dict[str, bytes] = field(default_factory=dict)
@@ -193,9 +191,6 @@ def adapter(tmp_path):
     return make
 
 
-# ---- there and back
-
-
 def test_push_and_pull(run, server, adapter, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     source = adapter(base="/home/ann/models/my-base")
@@ -279,9 +274,6 @@ def test_a_persons_adapter_is_not_published_by_accident(run, server, adapter):
     assert run("push", source, "me/public", "--consent")[0] == 0
     (source / METADATA).write_text(json.dumps({"labels": ["speaker", "42"]}))
     assert run("push", source, "me/other").code == 1
-
-
-# ---- what goes wrong
 
 
 def test_what_is_no_adapter_of_ours_is_not_downloaded(run, server, adapter):

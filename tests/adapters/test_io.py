@@ -32,9 +32,6 @@ def equal(found: torch.Tensor, expected: torch.Tensor) -> bool:
     return float((found - expected).abs().max()) <= 1e-5 * max(1.0, float(expected.abs().max()))
 
 
-# ---- there and back
-
-
 @pytest.mark.parametrize("model_type", ["wav2vec2", "hubert", "data2vec-audio"])
 @pytest.mark.parametrize(
     ("placements", "layers", "head"),
@@ -87,9 +84,6 @@ def test_the_files_are_pefts_to_the_byte(tiny_model, tmp_path):
     config = json.loads((tmp_path / "a" / PEFT_CONFIG).read_text())  # full names for a range of layers
     assert config["feedforward_modules"] == [FFN.format(1)]
     assert config["target_modules"] == ["wav2vec2.encoder.layers.1.attention.v_proj", FFN.format(1)]
-
-
-# ---- PEFT's
 
 
 def theirs(model, **options):
@@ -146,9 +140,6 @@ def test_we_load_pefts(tiny_model, tmp_path, caplog, form):
     save_adapter(model, tmp_path / "b")
     again = load_adapter(tiny_model(), tmp_path / "b")
     assert torch.equal(logits(again), logits(model)) and attachment(again).config == config
-
-
-# ---- classifiers, and bare encoders
 
 
 TASKS = {
@@ -208,9 +199,6 @@ def test_a_classifiers_head_is_trained_saved_and_loaded(tiny_model, tmp_path, ki
         return
     theirs = PeftModel.from_pretrained(task_model(tiny_model, kind, loader, 3), tmp_path / "a")
     assert equal(output(theirs.eval()), expected)
-
-
-# ---- what doesn't fit
 
 
 STRAY = "base_model.model.wav2vec2.encoder.layers.9.attention.k_proj.ia3_l"

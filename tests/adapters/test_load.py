@@ -48,9 +48,6 @@ def same(a: Adapter, b: Adapter) -> bool:
     return all(torch.equal(a.tensors[n], b.tensors[n]) for n in a.tensors)
 
 
-# ---- sums of tensors
-
-
 @few
 @given(st.lists(st.tuples(WEIGHTS, VECTORS), min_size=1, max_size=5))
 def test_a_sum_is_one_and_the_weighted_differences_from_it(pairs):
@@ -69,9 +66,6 @@ def test_weights_of_one_and_zero_are_exact(a, b, weight):
     assert torch.equal(weighted_sum([a], [1], b.double()).float(), a)
     assert torch.equal(weighted_sum([a], [0], b.double()).float(), b)
     assert torch.equal(weighted_sum([a, b], [weight, 0.5]), weighted_sum([b, a], [0.5, weight]))
-
-
-# ---- adapters in memory
 
 
 @pytest.mark.parametrize("model_type", ["wav2vec2", "hubert", "data2vec-audio"])
@@ -132,9 +126,6 @@ def test_heads_add_up_from_the_bases_own(tiny_model):
         np.testing.assert_allclose(total.head[name].numpy(), expected, rtol=1e-6, atol=1e-6)
     attach_adapter(model, a)  # what is attached meanwhile doesn't count
     assert same(combine(model, [a, b, c], [0.7, -0.4, 2.0]), total)
-
-
-# ---- the command
 
 
 @pytest.fixture

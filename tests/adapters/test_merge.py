@@ -29,9 +29,6 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)
 
 
-# ---- merged = unmerged
-
-
 @pytest.mark.parametrize(
     ("name", "dtype"),
     [*((name, torch.float64) for name in TINY), *((n, torch.float32) for n in ("wav2vec2", "wavlm", "bert"))],
@@ -76,9 +73,6 @@ def test_rows_bias_and_columns_by_hand(dtype):
     assert changed == {name.replace(".1.", f".{n}.") for name in expected for n in range(2)}
 
 
-# ---- and out again
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_what_is_taken_out_leaves_the_base_bit_for_bit(dtype):
     """PEFT's fault 8: it divides by l + 1e-8, which drifts, most of all in bf16, and can't undo a zero."""
@@ -100,9 +94,6 @@ def test_what_is_taken_out_leaves_the_base_bit_for_bit(dtype):
     assert same(state(detach(model)), before) and fingerprint(model) == digest
 
 
-# ---- what can't be merged
-
-
 @pytest.mark.parametrize(
     ("weight", "scale", "message"),
     [(60_000, 1.5, r"9e\+04, and float16 ends at 6\.55e\+04 \(merge in"), (1, float("nan"), "nan")],
@@ -122,8 +113,6 @@ def test_what_float16_can_not_hold_is_refused_before_anything_changes(tiny_model
     assert same(state(model), before | {f"{module}.ia3_value.l_as_bias": torch.ones(32)})
     merge(model)
 
-
-# ---- a checkpoint without us
 
 WAVE = np.random.default_rng(0).standard_normal(12_000).astype(np.float32)
 

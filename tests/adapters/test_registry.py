@@ -26,9 +26,6 @@ def test_what_killed_writers_left_is_removed(adapter):
     assert names(registry.adapters_dir()) == [".lock", ".speaker43.abcd1_34"]
 
 
-# ---- names
-
-
 @pytest.mark.parametrize(
     ("name", "fault"),
     [
@@ -62,9 +59,6 @@ def test_a_name_never_leads_out_of_the_store(name):
         assert len(good) <= 64 and "/" not in good and good[0] != "."
 
 
-# ---- look-up
-
-
 def test_resolve_goes_path_then_store_then_experiments(adapter, tmp_path, monkeypatch):
     work = tmp_path / "work"
     work.mkdir()
@@ -79,9 +73,6 @@ def test_resolve_goes_path_then_store_then_experiments(adapter, tmp_path, monkey
     assert resolve_adapter("speaker42").resolve() == by_path
     assert resolve_adapter(by_path) == by_path
     assert resolve_adapter("exp/speaker42").resolve() == experiment  # an experiment stands for its adapter
-
-
-# ---- registering
 
 
 def test_register_copies_and_records(adapter):

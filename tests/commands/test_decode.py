@@ -51,9 +51,6 @@ def record(folder: Path) -> dict:
     return json.loads((folder / "decode.json").read_text())
 
 
-# ---- the files
-
-
 def test_every_file_to_the_byte(tmp_path):
     utterances = [Utterance(name, name[:2], "", "") for name in ("s1-a", "s1-b", "s2-c")]
     bad = [BadAudio("s1-b", "sox a.wav\t-t wav - |", "failed:\nno such file"),
@@ -114,9 +111,6 @@ def test_parts_put_together_are_the_whole(run, data, tiny_folder, tmp_path):
         id: [(word, pytest.approx(sure, abs=1e-5)) for word, sure in said] for id, said in words.items()
     }
     assert run("--part", "3/2", *flags, out)[1].startswith("error: --part 3/2")
-
-
-# ---- bases, adapters, limits
 
 
 def test_an_adapter_by_its_name_its_path_or_one_a_speaker(run, data, tiny_folder, speaker42, tmp_path):

@@ -100,9 +100,6 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-# ---- one run
-
-
 def test_a_run_leaves_an_adapter_and_its_record(place):
     """Of noise nothing is learnt, which it says: the adapter is the start, and the vectors have moved on."""
     summary = train(options_of(place, labels={"speaker": "042"}, precision="auto"))
@@ -176,9 +173,6 @@ def test_a_base_of_word_pieces_learns_and_writes_them(tmp_path, kind):
     wave, _ = soundfile.read(tmp_path / "audio/train/1.wav", dtype="float32")
     said = GreedySearch(base.vocabulary)(base.logits([wave])[0]).text
     assert said and set(said.split()) <= set(text.split())
-
-
-# ---- the same seed, the same adapter
 
 
 def test_seed_and_cache(place):
@@ -285,9 +279,6 @@ def test_who_was_learnt_from_stays_in_the_labels(place):
     assert records[0]["training"]["init_adapter"] == start["init_adapter"]
 
 
-# ---- choice by dev, and early stopping
-
-
 FOUR = [[1, 1, 1, 1], [3, 3, 0, 0], [2, 0, 2, 1]]  # errors of four utterances: 4, 6 and 5
 
 
@@ -333,9 +324,6 @@ def test_vectors_are_held_near_one(options, expected, place):
     trainer.decay_to_one()
     for name, p in trainer.parameters.items():
         torch.testing.assert_close(p, torch.full_like(p, 1.5 if ia3.is_head(name) else expected))
-
-
-# ---- what can't be learnt
 
 
 def train_on_a_full_disk(words: list[str], bytes_left: int, messages: Path) -> None:

@@ -50,9 +50,6 @@ def texts(folder, *paths: str) -> list[str]:
     return [result.text for path in paths for result in load(folder).transcribe([path])]
 
 
-# ---- what is printed
-
-
 def test_one_file_is_its_text_and_several_are_lines_in_the_order_given(run, audio, tiny_folder):
     names = [audio("b.wav", 2), audio("a.flac", 1, 1), audio("c d.ogg", 0.5, 2)]
     heard = texts(tiny_folder, *names)
@@ -78,9 +75,6 @@ def test_folders_are_searched_and_a_path_never_breaks_its_line(run, audio, tiny_
     assert run("--base", tiny_folder, "d/sub") == (0, f"{texts(tiny_folder, 'd/sub/c.ogg')[0]}\n", "")
 
 
-# ---- into files
-
-
 def test_output_dir(run, audio, tiny_folder):
     names = [audio(name, seed=n) for n, name in enumerate(("a.wav", "d/b.flac", "d/sub/b.wav", "v1.x.ogg"))]
     Path(audio("bad.wav")).write_bytes(b"")
@@ -96,9 +90,6 @@ def test_output_dir(run, audio, tiny_folder):
     found = {str(p.relative_to("out/deep")): p.read_text() for p in Path("out").rglob("*") if p.is_file()}
     wanted = ["a.txt", "b.txt", "sub/b.txt", "v1.x.txt"]
     assert found == {name: f"{text}\n" for name, text in zip(wanted, said, strict=True)}
-
-
-# ---- stdin
 
 
 def test_a_wav_on_stdin(run, tiny_folder):
@@ -135,9 +126,6 @@ def test_paths_in_any_bytes_come_out_as_they_went_in(audio, tiny_folder, monkeyp
         assert out.buffer.getvalue().startswith(wanted)
 
 
-# ---- adapters and bases
-
-
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -151,9 +139,6 @@ def test_odd_flags_give_one_line(run, audio, flags, message):
     code, out, err = run(audio("a.wav"), *flags.split())
     assert (code, out) == (1, "") and message in err and err.startswith("error: ") and err.count("\n") == 1
     assert not Path("out").exists()
-
-
-# ---- the API
 
 
 def test_one_recording_or_a_list(audio, tiny_folder, speaker42):
@@ -189,9 +174,6 @@ def test_an_adapter_for_each_request(audio, tiny_folder, speaker42, tmp_path):
         asr.transcribe(path, adapter="nobody")
     names = asr.session.cache.bank.names()
     assert names == [registry.adapters_dir() / "speaker42"], "the earlier version has left"
-
-
-# ---- times, formats and channels, through the command
 
 
 def test_every_format_at_once_and_on_stdout(run, audio, tiny_folder):

@@ -70,9 +70,6 @@ def cut(tmp_path, sounds) -> Path:
     return lay(tmp_path / "cut", SEGMENTS | {"wav.scp": scp(sounds, ["tape1", "tape2"])})
 
 
-# ---- write ----
-
-
 def test_every_file_to_the_byte(tmp_path):
     """Sorted, one space between fields, no space after an empty text, absolute paths, short numbers."""
     labels = {"gender": "f", "accent": "scottish"}
@@ -138,9 +135,6 @@ def test_segments_and_a_gender_that_kaldi_would_refuse_to_the_byte(tmp_path, mon
         write_data_directory("data", utterances)
 
 
-# ---- read ----
-
-
 def test_labels_of_utterances_and_speakers(plain):
     """Any utt2LABEL and spk2LABEL; the utterance's own counts; some may be without; order is free."""
     lay(plain, {
@@ -160,8 +154,6 @@ def test_labels_of_utterances_and_speakers(plain):
     ]
     assert data.speaker_labels == {"accent", "gender"}
 
-
-# ---- refusals ----
 
 EACH = "anna-1 {0}\nanna-2 {0}\nbob-1 {0}\ncleo-1 {0}\n"
 FIX = '(run "ia3-speech datadir fix {d}")'
@@ -226,9 +218,6 @@ def test_a_relative_path_is_looked_for_in_three_places(tmp_path, monkeypatch):
         assert source == str(tmp_path / place / "wav/a.wav")
 
 
-# ---- fix ----
-
-
 def test_fix_to_the_byte(plain, sounds, run_command):
     """Windows, BOM, disorder, duplicates, malformed lines, ids that only some tables know, a lost file."""
     lay(plain, {
@@ -282,9 +271,6 @@ def test_fix_goes_on_after_a_kill(plain, monkeypatch):
     assert contents(plain / ".backup") == {name: before[name] for name in changed}
 
 
-# ---- split ----
-
-
 @pytest.fixture
 def many(tmp_path) -> Path:
     """20 speakers with 3 utterances each, in 6 consultations."""
@@ -313,8 +299,7 @@ def test_split(many, tmp_path, run_command, by, fraction, taken):
     assert out.splitlines()[1] == f"{part}" and abs(len(part) - taken) <= 6
 
 
-# ---- damaged directories go through every command: refused in words or put right, never half
-
+# Damaged directories go through every command: refused in words or put right, never half.
 MORE_TABLES = {"utt2dur": "anna-1 1\nanna-2 0.5\nbob-1 2e0\n", "spk2gender": "anna f\nbob m\ncleo f\n"}
 TAPES = "tape1 a.wav\ntape2 a.wav\n"
 WORDS = [

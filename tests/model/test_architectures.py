@@ -65,9 +65,6 @@ def close(found, wanted) -> None:
     torch.testing.assert_close(found, wanted, atol=1e-5 * largest, rtol=0)
 
 
-# ---- the vectors, by architecture
-
-
 @each()
 def test_vectors_of_ones_change_no_bit_and_leave_without_a_trace(model):
     before, names, digest = logits(model, sound(model)), list(model.state_dict()), fingerprint(model)
@@ -133,9 +130,6 @@ def test_gradient_checkpointing_changes_no_gradient(model):
     model.gradient_checkpointing_disable()
 
 
-# ---- the base, by architecture
-
-
 @each()
 def test_a_row_alone_equals_the_row_in_a_batch(model, base):
     attach_random(model)
@@ -161,9 +155,6 @@ def test_frames_and_samples_agree_with_the_model(base):
     assert base.samples(11 * step) - base.samples(10 * step) == base.stride * step
 
 
-# ---- conv
-
-
 @each(CONVOLUTIONAL)
 def test_conv_scales_channels_after_the_norm_and_before_the_activation(model):
     attach(model, IA3Config(("conv",)))
@@ -180,9 +171,6 @@ def test_conv_scales_channels_after_the_norm_and_before_the_activation(model):
             y = torch.nn.functional.group_norm(y, norm.num_groups, norm.weight, norm.bias)
         close(layer(x), layer.activation(y * factor[:, None]))
         assert vector.target.module.endswith("conv" if norm is None else "layer_norm")
-
-
-# ---- known traps
 
 
 @each(["wavlm", "wavlm-stable"])

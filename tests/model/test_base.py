@@ -12,8 +12,6 @@ from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model.base import make_base
 from ia3_speech.model.fingerprint import fingerprint
 
-# ---- the frozen part, computed once
-
 
 @pytest.mark.parametrize("norm", ["group", "layer"])
 @pytest.mark.parametrize(("kind", "stable"), [("wav2vec2", False), ("wav2vec2", True), ("hubert", False)])
@@ -26,9 +24,6 @@ def test_going_on_from_a_depth_gives_the_same_logits(tiny_base, kind, stable, no
         part, _ = base.forward([base.features(wave, depth) for wave in several], depth)
     for n, a, b in zip(frames.tolist(), whole, part, strict=True):
         torch.testing.assert_close(a[:n], b[:n], atol=1e-5, rtol=1e-4)
-
-
-# ---- found, or not
 
 
 def test_bases_that_are_none(tiny_model, processor, tmp_path):
@@ -71,9 +66,6 @@ def test_pickled_weights_are_not_opened(tiny_folder):
     (tiny_folder / "model.safetensors").unlink()
     with pytest.raises(BaseError, match="safetensors"):
         load_base(tiny_folder)
-
-
-# ---- fingerprint
 
 
 def test_the_fingerprint_sees_every_weight_and_nothing_else(tiny_model):
@@ -139,9 +131,6 @@ def test_the_fingerprint_sees_statistics_of_batch_norms(tmp_path):
     assert not same_base(known, found)
     with pytest.raises(AdapterError, match="was trained on another base"):
         load_adapter(model, tmp_path / "a")
-
-
-# ---- maximum input duration
 
 
 def test_what_is_too_long_is_refused(tiny_base):

@@ -10,8 +10,6 @@ from ia3_speech.model.architectures import IA3Config, format_layers
 from ia3_speech.model.attach import is_attached
 from ia3_speech.model.ia3 import vectors
 
-# ---- identity, and back
-
 
 def test_the_formulas_of_the_paper(tiny_model):
     """One layer computed by hand: l on keys and values after the bias, on the activation before W₂."""
@@ -56,9 +54,6 @@ def test_vectors_stay_in_fp32_and_their_product_is_rounded_once(tiny_model, dtyp
             assert torch.equal(vector.scale(x), expected)
 
 
-# ---- what is trained
-
-
 def test_detached_the_model_trains_as_it_did(tiny_model):
     model = tiny_model(layerdrop=0.1)
     model.lm_head.weight.requires_grad_(False)
@@ -71,9 +66,6 @@ def test_detached_the_model_trains_as_it_did(tiny_model):
     detach(model)
     assert model.config.layerdrop == 0.1
     assert {name for name, p in model.named_parameters() if p.requires_grad} == wanting
-
-
-# ---- where
 
 
 @pytest.mark.parametrize(
@@ -102,9 +94,6 @@ def test_configurations_that_can_not_be_meant(tiny_model):
     assert IA3Config(("ffn", "key")) == IA3Config(("key", "ffn"))
     with pytest.raises(AdapterError, match="already"):
         attach(attach(tiny_model()))
-
-
-# ---- liveness
 
 
 def test_a_base_that_computes_around_a_module_is_refused_and_left_as_it_was(tiny_model):

@@ -255,9 +255,6 @@ def test_an_adapter_of_another_base_is_refused(base, tmp_path, folder):
         load_adapter(base.model, tmp_path / "larger")
 
 
-# ---- commands
-
-
 @pytest.fixture
 def data(tmp_path):
     """train and dev, a few words of noise each."""
@@ -320,9 +317,6 @@ def test_auto_chooses_by_audio_and_what_whisper_lacks_is_refused(folder, data, r
     assert segment_data_directory(data / "dev", data / "cut", base)[0] == 0
     with pytest.raises(UserError, match="has no segmentation"):
         segment_data_directory(data / "dev", data / "cut", base, max_seconds=0.2)
-
-
-# ---- the real model
 
 
 @pytest.fixture(scope="module")

@@ -47,9 +47,6 @@ def data_of(page: str) -> dict:
     return json.loads(re.search(r'id="utterance-data">(.*?)</script>', page, re.DOTALL)[1])
 
 
-# ---- texts
-
-
 def test_the_utterances(recipe):
     """Both alignments, as Kaldi's per_utt has them, in an exact form: page.js reads it."""
     data = data_of(recipe.page())
@@ -107,9 +104,6 @@ def test_the_charts(tmp_path):
     assert len(pictures) == 6 and all(ElementTree.fromstring(picture) is not None for picture in pictures)
 
 
-# ---- errors
-
-
 def test_what_is_missing_or_does_not_belong_together_is_refused(recipe, tmp_path):
     other = make_recipe(tmp_path / "other", {"dan-1": ("no", "no", "no")}, sound=False)
     with pytest.raises(UserError, match=r"utterance ann-1 .* is not in it"):
@@ -121,9 +115,6 @@ def test_what_is_missing_or_does_not_belong_together_is_refused(recipe, tmp_path
     (recipe.adapted / "score.json").unlink()
     with pytest.raises(UserError, match=r"score.json: is not there"):
         recipe.page()
-
-
-# ---- hostile data
 
 
 def test_hostile_texts_and_names_stay_text(tmp_path):

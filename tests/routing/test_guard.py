@@ -51,9 +51,6 @@ def guarded(two) -> Path:
     return two
 
 
-# ---- the texts
-
-
 def test_without_a_guard_all_is_as_before_and_with_a_guard_each_text_is_one_of_the_two(guarded):
     wave = np.concatenate([sound(kind, seed, 2.0) for seed, kind in enumerate([*KINDS, "low", "general"])])
     off = {"options": LoadOptions(max_seconds=2.0, vad="off")}
@@ -137,9 +134,6 @@ def test_commands_say_which_and_decode_is_guarded_as_transcribe(guarded, tmp_pat
         assert (out / "gate").is_file() != bool(options)
 
 
-# ---- what can't be guarded
-
-
 def test_what_cannot_be_guarded_is_refused_by_name_or_left_as_it_is(guarded):
     add_adapter(guarded, "gateless", 3)
     folder = registry.adapters_dir() / "low"
@@ -197,9 +191,6 @@ def test_a_damaged_rule_is_refused(guarded):
         assert load(guarded, adapter="low", guard=False).recognizer.router is None
         asr = load(guarded, adapter="auto", guard=True)
         assert [term.name for term in asr.recognizer.spec.terms] == ["high"]
-
-
-# ---- the rule
 
 
 def test_a_rule_comes_back_and_no_words_are_no_confidence(tmp_path, tiny_base):

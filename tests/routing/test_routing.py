@@ -26,8 +26,6 @@ from ia3_speech.routing.gate import (
 )
 from tests.routing.conftest import KINDS, add_adapter, data_of, sound
 
-# ---- statistics, and the gate
-
 
 def test_statistics_come_back_as_they_were_and_are_small(tiny_base, tmp_path):
     base = tiny_base(conv_dim=(16, 16, 544))
@@ -95,9 +93,6 @@ def test_a_gate_knows_the_kinds_and_takes_the_base_for_what_is_between():
     np.testing.assert_allclose(found.sum(1), 1)
 
 
-# ---- one pass
-
-
 @pytest.mark.parametrize("placements", [("key", "ffn"), ("conv", "value")])
 def test_rows_of_given_features_are_as_if_they_were_named(tiny_folder, placements):
     for name, seed in (("low", 1), ("high", 2)):
@@ -108,9 +103,6 @@ def test_rows_of_given_features_are_as_if_they_were_named(tiny_folder, placement
     features = [bank.base.features(wave) for wave in waves]
     found = bank.logits(waves, names, features=features)
     assert all(torch.equal(*pair) for pair in zip(bank.logits(waves, names), found, strict=True))
-
-
-# ---- what a user names
 
 
 def test_each_recording_has_the_adapter_that_it_calls_for(two, tmp_path, run_command):

@@ -29,9 +29,6 @@ def transcribe(client, file, model="mini", **options):
         return client.audio.transcriptions.create(model=model, file=audio, **options)
 
 
-# ---- texts
-
-
 def test_each_format_through_openais_client(running, recordings, offline):
     client, file, expected = running.client(), recordings[1], offline(recordings[1])
     result = transcribe(client, file)
@@ -108,8 +105,6 @@ def test_a_stream_of_a_long_recording(running, recordings, tmp_path, offline):
     assert json.loads(response.text.split("\n\n")[-2][6:])["text"] == events[-1].text
 
 
-# ---- errors
-
 MODEL = "invalid_value", "model"
 ERRORS = [
     ({"model": "nobody"}, (404, "model_not_found", "model")),
@@ -141,9 +136,6 @@ def test_errors_have_openais_shape(running, recordings):
     with pytest.raises(openai.BadRequestError) as caught:
         transcribe(running.client(), recordings[0], language="de")
     assert caught.value.code == "unsupported_language" and caught.value.param == "language"
-
-
-# ---- keys
 
 
 CLINIC, DOCTOR = "key-of-the-clinic-1", "key-of-the-doctor"
@@ -203,9 +195,6 @@ def test_an_alias_is_for_keys_that_may_use_its_target(serving, adapters, recordi
         assert "speaker42" not in str(caught.value)
     with pytest.raises(UserError, match="`alias=whisper-1"):
         check(ServerOptions(alias=["whisper-1"]))
-
-
-# ---- limits
 
 
 def test_limits_are_answered_with_the_status_and_when_to_come_again(serving, adapters, recordings):

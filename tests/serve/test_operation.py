@@ -34,9 +34,6 @@ class Gate:
         monkeypatch.setattr(bank, "logits", wait)
 
 
-# ---- operation
-
-
 def test_health_metrics_and_the_log(serving, adapters, recordings, caplog, monkeypatch):
     caplog.set_level(logging.INFO, "ia3_speech")
     monkeypatch.setattr(caplog.handler, "filters", [add_request_id])
@@ -74,9 +71,6 @@ def test_a_shutdown_finishes_accepted_requests(serving, adapters, recordings, mo
         thread.join(60)
     assert answers[0].status_code == 200 and answers[0].json()["text"]
     assert not running.server.engine.alive and not running.server.engine.cache.bank.names()
-
-
-# ---- clients that leave
 
 
 def leave(running, path: str, content: bytes, began: threading.Event, **fields: str) -> None:

@@ -63,9 +63,6 @@ def test_what_is_stored_of_a_voice_and_deleted(running, recordings, no_process, 
     assert left_of("anna") == [] and running.send("GET", "voices/anna").status_code == 404
 
 
-# ---- deletions beside other requests
-
-
 @pytest.mark.parametrize("path", ["recordings", "learn"])
 def test_a_form_that_ends_after_its_voice_was_deleted_stores_nothing(running, recordings, no_process, path):
     running.begin("anna")
@@ -124,9 +121,6 @@ def test_a_removal_that_fails_in_the_middle_is_ended_by_another(
         answers.append(running.send("POST", "voices/anna/learn", ONE, epochs=1))
         assert all(answer.status_code == 409 and "deleted" in answer.text for answer in answers)
         assert running.send("DELETE", "voices/anna", ONE).status_code == 200 and left_of("anna") == []
-
-
-# ---- names and owners
 
 
 def test_no_answer_tells_that_another_key_has_a_name(serving, adapters, recordings, no_process):
@@ -270,9 +264,6 @@ def test_however_a_job_ends_no_text_of_it_is_left(serving, recordings, texts, ru
         # After its process has ended, the server's thread takes the lock once more, and deletes it.
         eventually(lambda: running.server.jobs.process is None)
         assert end or left_of("anna") == []
-
-
-# ---- the page's files
 
 
 def test_the_page_loads_nothing_from_elsewhere(running):
