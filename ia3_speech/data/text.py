@@ -153,7 +153,6 @@ class Vocabulary:
         return frozenset(self.letters.values())
 
     def recase(self, text: str) -> str:
-        """`text` in the case of the vocabulary."""
         return text if self.cased == "mixed" else text.upper() if self.cased == "upper" else text.lower()
 
     def encode(self, text: str, drop_unknown: bool = False) -> list[int]:

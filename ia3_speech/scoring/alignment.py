@@ -27,8 +27,6 @@ MATCH, DELETE, INSERT = 0, 1, 2  # steps of the path: a match or substitution, a
 
 @dataclass(frozen=True, slots=True)
 class AlignmentRule:
-    """How a program aligns."""
-
     substitution: int  # the cost of each error
     insertion: int
     deletion: int

@@ -125,7 +125,6 @@ class ErrorRates:
 
 
 def change_rate(change: Change | None) -> Rate:
-    """A change relative to the baseline, as a rate."""
     return Rate(change.relative, change.relative_ci, signed=True) if change else Rate(None, signed=True)
 
 

@@ -350,7 +350,6 @@ def replay_folder(replay: str) -> Path:
 
 
 def plain_options(options: SharedOptions) -> dict[str, Any]:
-    """The options as JSON and YAML have them."""
     return json.loads(json.dumps(dataclasses.asdict(options), default=str))
 
 

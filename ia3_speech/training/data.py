@@ -49,7 +49,6 @@ class Targets:
         return self.base.target(utterance.text or "", self.normalize, as_is=self.as_is)
 
     def ids(self, utterance: Utterance) -> list[int]:
-        """The token ids of an utterance's text."""
         return self.base.vocabulary.encode(self.text(utterance), drop_unknown=self.drop_unknown)
 
     def fault(self, utterance: Utterance, samples: int | None, speed: float = 1.0) -> str | None:

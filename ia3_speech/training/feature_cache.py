@@ -56,12 +56,10 @@ def switch_off_dropout(base: Base) -> None:
 
 
 def configurations(base: Base) -> list[Any]:
-    """The configurations of the model and of its encoder."""
     return [base.model.config, encoder_config(base.model.config)]
 
 
 def dropout_rates(owner: Any) -> dict[str, float]:
-    """The rates of dropout of a configuration or a module."""
     return {name: v for name, v in vars(owner).items() if "dropout" in name and isinstance(v, int | float)}
 
 
@@ -165,7 +163,6 @@ class FeatureCache:
 
     @torch.no_grad()
     def texts(self, utterances: Sequence[Utterance], search: Search) -> list[str]:
-        """The text of each utterance."""
         logits, frames = self.logits(utterances)
         rows = [row[:n] for row, n in zip(logits.float().cpu(), frames.tolist(), strict=True)]
         return [hypothesis.text for hypothesis in search_rows(search, rows)]

@@ -202,7 +202,6 @@ def cross_validation_report(adapter: str, summary: dict[str, Any]) -> list[str]:
 
 
 def save_folds(base: Base, folds: list[tuple[str | None, FoldResult]], options: TrainingOptions) -> None:
-    """Write the adapters of the folds, each with its start."""
     shutil.rmtree(options.out / "folds", ignore_errors=True)
     for number, (start, result) in enumerate(folds, 1):
         folder = options.out / "folds" / f"fold{number}"

@@ -168,7 +168,6 @@ def save_speaker(
     at_start: Callable[[Start], FeatureCache],
     options: SpeakerOptions,
 ) -> None:
-    """Save the adapters of a speaker, each with its start."""
     chosen, first = dict(starts), next(iter(candidates.values()))
     whole = chosen.pop(None, None)
     results = [candidates[start].unbiased[n] for n, start in chosen.items()]

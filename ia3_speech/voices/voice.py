@@ -225,7 +225,6 @@ def learn_voice(
 
 
 def is_of_another_base(adapter: Path, base: str | None) -> bool:
-    """Whether an adapter was trained on another base than this."""
     from ia3_speech.model.base import load_base
 
     if base in (None, record.read_record(adapter).get("base")):

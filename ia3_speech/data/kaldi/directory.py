@@ -261,7 +261,6 @@ def read_available_tables(path: Path | str, *targets: Path | str) -> DataDirecto
 
 
 def write_part(data: DataDirectory, target: Path | str, utterances: list[Utterance]) -> DataDirectory:
-    """Write some utterances of `data` as the directory `target`."""
     write_data_directory(target, utterances, speaker_labels=data.speaker_labels)
     return replace(data, path=Path(target), utterances=utterances)
 
