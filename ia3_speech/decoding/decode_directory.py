@@ -42,7 +42,7 @@ from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
 from ia3_speech.data.recordings import Part
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import BadAudio, Utterance, list_bad_audio, load_utterances, with_progress
-from ia3_speech.decoding.ctm import CONFIDENCES, ctm_line
+from ia3_speech.decoding.formats import CONFIDENCES, ctm_line
 from ia3_speech.decoding.recognizer import Recognizer, pools
 from ia3_speech.decoding.transcript import Choice, Word
 from ia3_speech.model.hypotheses import Hypothesis, Logits, TimedWord

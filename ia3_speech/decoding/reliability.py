@@ -16,7 +16,7 @@ import numpy as np
 
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.text import normalize
-from ia3_speech.decoding.ctm import CONFIDENCES, read_words
+from ia3_speech.decoding.formats import CONFIDENCES, read_words
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.decoding.word_times import Scaling, log_odds, probability, words_of
 from ia3_speech.model.hypotheses import TimedWord
