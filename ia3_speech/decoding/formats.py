@@ -44,15 +44,12 @@ from ia3_speech.common.errors import UserError
 from ia3_speech.data.recordings import Part
 from ia3_speech.decoding import subtitles
 from ia3_speech.decoding.options import OutputOptions
-from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word
+from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word, times_of
 
 CONFIDENCES = "hyp.ctm"  # in a decode directory: its words with their confidences
 CHANNEL = "1"  # of a recording whose channels are not distinguished
 # sclite's syntax of alternatives ({ a / b }), optional words ((a)), labels (<a>) and nothing (@).
 SCLITE_SYNTAX = re.compile(r"[{}<>()]")
-
-
-# ---- text
 
 
 def to_text(transcript: Transcript, options: OutputOptions) -> str:
@@ -103,9 +100,6 @@ def to_tsv(transcript: Transcript, _: OutputOptions) -> str:
     """
     rows = ((round(1000 * s.start), round(1000 * s.end), s.line) for s in transcript.segments or ())
     return "start\tend\ttext\n" + "".join(f"{start}\t{end}\t{line}\n" for start, end, line in rows)
-
-
-# ---- JSON
 
 
 def to_json(transcript: Transcript, options: OutputOptions) -> str:
@@ -167,16 +161,9 @@ def word_record(word: Word, channel: str | None, alternatives: int = 0) -> dict[
     return record | ({"channel": channel} if channel else {})
 
 
-def times_of(span: Word | TranscriptSegment) -> dict[str, float]:
-    return {"start": round(span.start, 3), "end": round(span.end, 3)}
-
-
 def raw_text_and_channel(segment: TranscriptSegment) -> dict[str, str]:
     raw = {} if segment.raw_text == segment.text else {"raw_text": segment.raw_text}
     return raw | ({"channel": segment.channel} if segment.channel else {})
-
-
-# ---- Kaldi and NIST
 
 
 def ctm_line(recording: str, word: Word, channel: str = CHANNEL, digits: int = 2) -> str:
@@ -242,9 +229,6 @@ def recording_id(transcript: Transcript) -> str:
     return "_".join(re.sub(r"^;+", "_", name).split()) or "recording"
 
 
-# ---- Praat
-
-
 def to_textgrid(transcript: Transcript, _: OutputOptions) -> str:
     """An interval tier of segments and a tier of words, for each channel. Intervals fill the whole recording,
     with empty texts in the gaps."""
@@ -281,9 +265,6 @@ def to_textgrid(transcript: Transcript, _: OutputOptions) -> str:
 def seconds(milliseconds: int) -> str:
     """`1.5`, as Praat writes it: without zeros at the end."""
     return f"{milliseconds / 1000:.3f}".rstrip("0").rstrip(".")
-
-
-# ---- the formats and their options
 
 
 @dataclass(frozen=True)

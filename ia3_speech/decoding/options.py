@@ -172,10 +172,9 @@ class ModelOptions:
     def for_loading(self, **options: Any) -> dict[str, Any]:
         """The arguments of `session.load`; `options` are further fields of its `LoadOptions`."""
         values = vars(self) | options
-        grouped = {
-            field.name: values.pop(field.name) for field in fields(LoadOptions) if field.name in values
-        }
-        return values | {"options": LoadOptions(**grouped)}
+        names = values.keys() & {field.name for field in fields(LoadOptions)}
+        grouped = LoadOptions(**{name: values.pop(name) for name in names})
+        return values | {"options": grouped}
 
 
 @dataclass(frozen=True)

@@ -126,9 +126,6 @@ def found_interval(
     return percentile_interval(shares_found(confidences, right, (counts[owner] for counts in drawn)))
 
 
-# ---- of a decode directory
-
-
 def measure_decode_directory(folder: Path, score: Score) -> Calibration | None:
     """The calibration of the confidences of a decode directory, whose hypotheses have the `score`; None if
     decode wrote no confidences, or no words. Raises UserError if hyp.ctm or decode.json is damaged."""
@@ -163,9 +160,6 @@ def match_confidences(
             place, known = place + (word is not None), known + (other is not None)
     values = np.array([confidence for confidence, _, _ in rows], dtype=float)
     return values, np.array([right for _, right, _ in rows], dtype=bool), [name for _, _, name in rows]
-
-
-# ---- calibration
 
 
 def calibrate(
