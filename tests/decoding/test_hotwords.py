@@ -48,9 +48,6 @@ def search_with(*lines: str, weight: float = 1.0, vocabulary: Vocabulary = LETTE
     return HotwordSearch(hotwords, weight, vocabulary, search or GreedySearch(vocabulary))
 
 
-# ---- files
-
-
 def test_a_file_and_its_exact_text(tmp_path):
     file = tmp_path / "terms.txt"
     file.write_bytes(
@@ -97,9 +94,6 @@ def test_terms_are_spelled_as_the_base_writes_them():
     capitals = {c.upper(): n for c, n in LETTERS.tokens.items()}
     upper = Vocabulary(capitals, 0, "|", "upper", frozenset({"<PAD>"}))
     assert written(Hotword("McKay"), vocabulary=upper) == [(0, "mckay", 2.0)]
-
-
-# ---- spotting
 
 
 def best_cover(logits: np.ndarray, words: list[str], weight: float) -> float:
@@ -178,9 +172,6 @@ def test_word_pieces(kind):
     assert search_with("ca", vocabulary=vocabulary)(logits).text == "the cat sat"
 
 
-# ---- times and confidences
-
-
 def test_terms_that_are_written_unlike_they_sound_have_the_times_and_confidence_of_what_was_heard():
     """The base has no digits: an alignment finds neither "B12" nor "500" in these logits."""
     logits = torch.from_numpy(spoken("take b twelve five hundred now"))
@@ -194,9 +185,6 @@ def test_terms_that_are_written_unlike_they_sound_have_the_times_and_confidence_
     assert (words[3].start, words[3].end) == pytest.approx((plain[5].start, plain[5].end))
     score = len("b twelve five hundred") - 4  # the bonus; nothing is lost to the best path
     assert words[1].confidence == words[2].confidence == pytest.approx(1 / (1 + math.exp(-score)))
-
-
-# ---- learning
 
 
 def test_only_specific_forms_are_learned():

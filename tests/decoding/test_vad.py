@@ -32,9 +32,6 @@ def in_seconds(parts: list[tuple[int, int]]) -> list[tuple[float, float]]:
     return [(round(a / SAMPLE_RATE, 1), round(b / SAMPLE_RATE, 1)) for a, b in parts]
 
 
-# ---- hop by hop
-
-
 @pytest.mark.parametrize("level", [-15, -45])
 @pytest.mark.parametrize("snr", [12, 30])
 def test_louder_stretches_are_speech_at_any_gain(level, snr):
@@ -58,9 +55,6 @@ def test_portions_do_not_matter(sizes):
     detector = SpeechDetector()
     active = np.concatenate([detector.feed(part) for part in np.split(wave, cuts.astype(int))])
     np.testing.assert_array_equal(active, SpeechDetector().feed(wave))
-
-
-# ---- recordings
 
 
 def test_silence_is_left_out_and_cuts_are_in_pauses():

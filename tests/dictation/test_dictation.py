@@ -74,8 +74,6 @@ five, hundred milligrams
 EXPECTED = ATTACKS | WRITTEN | {text: text[0].upper() + text[1:] for text in UNTOUCHED}
 
 
-# ---- what is written, read aloud again, gives the words that were spoken
-
 SYMBOLS = {
     "%": "percent", "kg": "kilogram", "g": "gram", "mg": "milligram", "mcg": "microgram", "ng": "nanogram",
     "L": "liter", "dL": "deciliter", "mL": "milliliter", "m": "meter", "cm": "centimeter",
@@ -179,9 +177,6 @@ def test_anything_reads_as_it_was_spoken(words, pauses):
     assert canonical(read_aloud(written)) == canonical(" ".join(words))
 
 
-# ---- pauses
-
-
 def with_bars(text: str) -> list[Word]:
     """Words with a pause of 0.8 s at each bar, and one of 0.4 s at each apostrophe that stands alone."""
     words, pauses = [], []
@@ -235,9 +230,6 @@ def test_pieces_and_segments_joined_are_the_whole_text(words, pauses, data):
         assert segment.text and whole.startswith(segment.text)
         whole = whole.removeprefix(segment.text).lstrip()
     assert not whole
-
-
-# ---- rules of one's own, and what is switched off
 
 
 def test_rules_of_the_user(tmp_path):

@@ -33,9 +33,6 @@ def final_texts(base, wave: np.ndarray | None = None) -> list[str]:
     return [event.text for event in stream.feed(wave) + stream.flush() if event.final and event.text]
 
 
-# ---- what is printed and written
-
-
 def test_a_line_for_each_sentence(run_command, tiny_folder):
     data, texts = wav(two_sentences()), final_texts(tiny_folder)
     assert len(texts) == 2
@@ -46,9 +43,6 @@ def test_a_line_for_each_sentence(run_command, tiny_folder):
         stdin = data[44:] if "--raw" in flags else data
         result = run_command(name, "--base", tiny_folder, *flags, stdin=stdin)
         assert (result.code, result.out, result.err) == (0, "".join(f"{text}\n" for text in texts), "")
-
-
-# ---- what goes wrong
 
 
 @pytest.mark.parametrize(
@@ -71,9 +65,6 @@ def test_audio_before_an_error_is_transcribed(run_command, tiny_folder):
     result = run_command("live", "--base", tiny_folder, stdin=wav(wave, subtype="FLOAT"))
     assert result.code == 1 and result.err.startswith("error: stdin: samples are NaN or infinite")
     assert result.err.count("\n") == 1 and len(result.out.splitlines()) == 2  # the second up to there
-
-
-# ---- a microphone, played by a thread, and Ctrl-C
 
 
 class InputStream:
@@ -115,9 +106,6 @@ def test_a_second_ctrl_c_ends_at_once():
         signal.pause()
 
 
-# ---- the command in a pipe
-
-
 def test_a_pipe_that_stays_open(tiny_folder, monkeypatch, capsys):
     """The first sentence is printed while the second is spoken; Ctrl-C writes what was heard of that."""
     heard, speak = os.pipe()
@@ -141,9 +129,6 @@ def test_a_pipe_that_stays_open(tiny_folder, monkeypatch, capsys):
     finals = [record["end"] for record in records if record["type"] == "final"]
     assert finals == [pytest.approx(1.75, abs=0.03), pytest.approx(3.3, abs=0.01)]
     assert {record["type"] for record in records} == {"partial", "final"}
-
-
-# ---- a terminal
 
 
 class Terminal(io.StringIO):

@@ -55,9 +55,6 @@ def recognizer(tiny_base) -> Recognizer:
     return Recognizer(tiny_base(), max_seconds=4.0)
 
 
-# ---- final texts
-
-
 @pytest.mark.parametrize("beam", [False, True])
 def test_real_speech_in_portions_of_any_size_is_the_offline_text(shared_data, tiny_base, beam):
     recognizer = Recognizer(tiny_base(), max_seconds=6.0)
@@ -97,9 +94,6 @@ def test_pieces_end_in_pauses_and_hold_the_speech(recognizer):
     assert all(a.end <= b.start for a, b in pairwise(finals(events)))
 
 
-# ---- partial texts
-
-
 def test_a_partial_text_at_most_every_half_second_and_one_a_portion(recognizer):
     events = run(StreamingRecognizer(recognizer), babble(3.9), 160)
     partials = [event.end for event in events if not event.final]
@@ -124,9 +118,6 @@ def test_stored_logits_line_up_with_new_logits(processor, name):
             assert abs(len(stream.current_logits()) - expected) <= base.frame_multiple
     events = stream.flush()
     assert [event.text for event in events] == recognizer.texts([wave])
-
-
-# ---- limits
 
 
 def test_memory_and_work_are_bounded(recognizer, monkeypatch):
