@@ -6,7 +6,7 @@
 In: the options that `transcribe`, `decode`, `live`, `serve` and `tune-lm` share, and files in the folder of a
 base or an adapter. Out: a `Search`, and its record for decode.json. Without options, a base with a language
 model (`lm.arpa.gz` in its folder, with weights chosen on dev in `lm.json`) gets beam search with it, and any
-other base greedy search; hot words (lm/hotword_search.py) work with both. An adapter may be registered with
+other base greedy search; hot words (hotword_search.py) work with both. An adapter may be registered with
 files of the same names and `hotwords.txt`, which take precedence over the base's.
 """
 
