@@ -37,6 +37,7 @@ from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
 from ia3_speech.decoding.options import DictationOptions, GuardOptions, LiveOptions, ModelOptions
 from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.decoding.segments import PostProcessor
+from ia3_speech.decoding.transcript import times_of
 from ia3_speech.live.audio import PORTION_SECONDS, Microphone, raw_format, read_wav_header, stream_samples
 from ia3_speech.live.streaming import PARTIAL_SECONDS, PostProcessed, StreamEvent, StreamingRecognizer
 from ia3_speech.model.hypotheses import unused_hotwords
@@ -230,8 +231,7 @@ class LiveOutput:
             self.stream.flush()
 
     def record(self, event: StreamEvent) -> str:
-        record = {"type": "final" if event.final else "partial", "start": round(event.start, 3)}
-        record |= {"end": round(event.end, 3), "text": event.text}
+        record = {"type": "final" if event.final else "partial", **times_of(event), "text": event.text}
         record |= {} if event.raw_text is None else {"raw_text": event.raw_text}
         gate = {"gate": [event.choice.record]} if event.choice else {}
         return json.dumps(record | self.system | gate, ensure_ascii=False)

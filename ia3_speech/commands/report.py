@@ -16,7 +16,7 @@ from pathlib import Path
 from ia3_speech.common.atomic import write_text
 from ia3_speech.common.formatting import plural
 from ia3_speech.common.inputs import Inputs
-from ia3_speech.decoding.ctm import CONFIDENCES
+from ia3_speech.decoding.formats import CONFIDENCES
 
 
 def main(

@@ -27,7 +27,7 @@ from ia3_speech.data.kaldi.directory import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import find_overlap, find_overlap_by_speaker
 from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.numbers_in_words import numbers_in_words
-from ia3_speech.decoding.ctm import CONFIDENCES
+from ia3_speech.decoding.formats import CONFIDENCES
 from ia3_speech.scoring import sentences
 from ia3_speech.scoring.error_rates import rates_table, terms_table
 from ia3_speech.scoring.kaldi_files import write_kaldi_files

@@ -118,9 +118,6 @@ def no_progress_bar() -> Iterator[None]:
             os.close(stderr)
 
 
-# ---- the words of a language model
-
-
 def words_of(lm: Path) -> list[str]:
     """The words of a language model: the unigrams of an ARPA file, or the strings of a KenLM binary. Raises
     UserError if it is neither, or a binary without its words."""

@@ -124,8 +124,7 @@ def store_scaling(
     file = storage_file(base, spec)
     entry = {
         search_key(search_record): {
-            "slope": fitted.scaling.slope,
-            "bias": fitted.scaling.bias,
+            **vars(fitted.scaling),
             "data": set_name(str(data.absolute())),
             "words": fitted.words,
             "calibration_error": round(fitted.calibration_error, 4),

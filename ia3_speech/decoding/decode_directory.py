@@ -42,7 +42,7 @@ from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
 from ia3_speech.data.recordings import Part
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import BadAudio, Utterance, list_bad_audio, load_utterances, with_progress
-from ia3_speech.decoding.ctm import CONFIDENCES, ctm_line
+from ia3_speech.decoding.formats import CONFIDENCES, ctm_line
 from ia3_speech.decoding.recognizer import Recognizer, pools
 from ia3_speech.decoding.transcript import Choice, Word
 from ia3_speech.model.hypotheses import Hypothesis, Logits, TimedWord
@@ -153,7 +153,6 @@ def read_for_decoding(data: Path, allow_pipes: bool = False) -> DataDirectory:
     sources = {utterance.source for utterance in directory}
     pipes = {source for source in sources if source.endswith("|")}
     if (pipes and not allow_pipes) or not (pipes or any(map(os.path.isfile, sources))):
-        # Raises, with a hint.
         return read_data_directory(data, text=False, spk_sort=False, allow_pipes=allow_pipes)
     return directory
 
@@ -177,9 +176,6 @@ def speaker_adapters(folder: Path, utterances: Sequence[Utterance]) -> dict[str,
         raise UserError(f"{folder}: {len(missing)} speakers have no adapter: {', '.join(missing[:20])}")
     terms = {path: term_at(path.relative_to(folder).parent.as_posix(), path) for path in adapters.values()}
     return {id: AdapterSpec((terms[path],)) for id, path in adapters.items()}
-
-
-# ---- files
 
 
 def write_decode_directory(
@@ -233,20 +229,17 @@ def finished_parts(folder: Path, inputs: Inputs, data: DataDirectory) -> list[Pa
     none. Raises UserError if some parts are missing."""
     parts = defaultdict(dict)
     for part in (folder / PARTS_FOLDER).glob("*of*"):
-        number, _, count = part.name.partition("of")
-        if (
-            part_inputs(inputs, Part(int(number), int(count)), data).as_json.items()
-            <= read_inputs(part).items()
-        ):
-            parts[int(count)][int(number)] = part
-    for count, by_number in parts.items():
-        if len(by_number) == count:
-            return [part for _, part in sorted(by_number.items())]
-    for count, by_number in parts.items():
-        missing = min({*range(1, count + 1)} - {*by_number})
+        number, count = map(int, part.name.split("of"))
+        expected = part_inputs(inputs, Part(number, count), data)
+        if expected.as_json.items() <= read_inputs(part).items():
+            parts[count][number] = part
+    if not parts:
+        return []
+    count, by_number = max(parts.items(), key=lambda item: len(item[1]) == item[0])  # a complete set
+    if missing := {*range(1, count + 1)} - {*by_number}:
         hint = f"delete {folder / PARTS_FOLDER}"
-        raise UserError(f"{folder}: part {missing}/{count} is not decoded (or {hint})")
-    return []
+        raise UserError(f"{folder}: part {min(missing)}/{count} is not decoded (or {hint})")
+    return [by_number[number] for number in sorted(by_number)]
 
 
 def gather_parts(parts: Sequence[Path], folder: Path, ids: Sequence[str]) -> dict[str, Any]:

@@ -35,22 +35,21 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ia3_speech.common.errors import UserError
 from ia3_speech.data.recordings import Part
 from ia3_speech.decoding import subtitles
-from ia3_speech.decoding.ctm import CHANNEL, ctm_line
 from ia3_speech.decoding.options import OutputOptions
-from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word
+from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word, times_of
 
+CONFIDENCES = "hyp.ctm"  # in a decode directory: its words with their confidences
+CHANNEL = "1"  # of a recording whose channels are not distinguished
 # sclite's syntax of alternatives ({ a / b }), optional words ((a)), labels (<a>) and nothing (@).
 SCLITE_SYNTAX = re.compile(r"[{}<>()]")
-
-
-# ---- text
 
 
 def to_text(transcript: Transcript, options: OutputOptions) -> str:
@@ -103,23 +102,18 @@ def to_tsv(transcript: Transcript, _: OutputOptions) -> str:
     return "start\tend\ttext\n" + "".join(f"{start}\t{end}\t{line}\n" for start, end, line in rows)
 
 
-# ---- JSON
-
-
 def to_json(transcript: Transcript, options: OutputOptions) -> str:
     """A line: an object with path, text, seconds, adapter and base; with `options.full_json` also task,
     language, duration and segments, and with `options.word_timestamps` words."""
     record: dict[str, Any] = transcript.record()
-    if transcript.segments is not None and options.full_json:
-        segments = [verbose_segment(n, segment) for n, segment in enumerate(transcript.segments)]
+    timed, segments = transcript.segments is not None, transcript.segments or ()
+    if timed and options.full_json:
         record |= {"task": transcript.task, "language": transcript.language}
-        record |= {"duration": round(transcript.seconds, 3), "segments": segments}
-    if transcript.segments is not None and options.word_timestamps:
-        record["words"] = [
-            word_record(word, segment.channel, options.alternatives)
-            for segment in transcript.segments
-            for word in segment.words
-        ]
+        record |= {"duration": round(transcript.seconds, 3)}
+        record["segments"] = [verbose_segment(number, segment) for number, segment in enumerate(segments)]
+    if timed and options.word_timestamps:
+        channels = [(word, segment.channel) for segment in segments for word in segment.words]
+        record["words"] = [word_record(*pair, options.alternatives) for pair in channels]
     return json.dumps(record, ensure_ascii=False) + "\n"
 
 
@@ -167,16 +161,37 @@ def word_record(word: Word, channel: str | None, alternatives: int = 0) -> dict[
     return record | ({"channel": channel} if channel else {})
 
 
-def times_of(span: Word | TranscriptSegment) -> dict[str, float]:
-    return {"start": round(span.start, 3), "end": round(span.end, 3)}
-
-
 def raw_text_and_channel(segment: TranscriptSegment) -> dict[str, str]:
     raw = {} if segment.raw_text == segment.text else {"raw_text": segment.raw_text}
     return raw | ({"channel": segment.channel} if segment.channel else {})
 
 
-# ---- Kaldi and NIST
+def ctm_line(recording: str, word: Word, channel: str = CHANNEL, digits: int = 2) -> str:
+    """A line with its line end. `digits`: decimals of the confidence; times have two."""
+    first, last = round(100 * word.start), round(100 * word.end)
+    times = f"{first / 100:.2f} {max(1, last - first) / 100:.2f}"
+    return f"{recording} {channel} {times} {word.text} {word.confidence:.{digits}f}\n"
+
+
+def read_words(path: Path) -> dict[str, list[Word]]:
+    """{utterance id: its words, in order} of a ctm file of utterances. Raises UserError if the file can't be
+    read, or a line lacks a word with a confidence of 0 to 1."""
+    from ia3_speech.data.kaldi.table_file import read_utf8  # only the readers need data directories
+
+    lines = read_utf8(path, "ia3-speech decode writes it").splitlines()
+    words: dict[str, list[Word]] = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            utterance, _, start, duration, word, confidence = line.split(" ")
+            entry = Word(word, float(start), float(start) + float(duration), float(confidence))
+            is_probability = 0 <= entry.confidence <= 1
+        except ValueError:
+            is_probability = False
+        if not is_probability:
+            form = "`utterance channel start duration word confidence`, with a confidence of 0 to 1"
+            raise UserError(f"{path}:{number}: is not {form} (ia3-speech decode --force writes it again)")
+        words.setdefault(utterance, []).append(entry)
+    return words
 
 
 def to_ctm(transcript: Transcript, _: OutputOptions) -> str:
@@ -214,9 +229,6 @@ def recording_id(transcript: Transcript) -> str:
     return "_".join(re.sub(r"^;+", "_", name).split()) or "recording"
 
 
-# ---- Praat
-
-
 def to_textgrid(transcript: Transcript, _: OutputOptions) -> str:
     """An interval tier of segments and a tier of words, for each channel. Intervals fill the whole recording,
     with empty texts in the gaps."""
@@ -224,9 +236,10 @@ def to_textgrid(transcript: Transcript, _: OutputOptions) -> str:
     for channel in transcript.channels or (None,):
         segments = [segment for segment in transcript.segments or () if segment.channel == channel]
         prefix = f"{channel} - " if channel else ""
-        labels = [(s.start, s.end, " ".join(s.text.split())) for s in segments]
-        tiers[f"{prefix}segments"] = intervals(labels)
-        tiers[f"{prefix}words"] = intervals([(w.start, w.end, w.text) for s in segments for w in s.words])
+        texts = [(s.start, s.end, " ".join(s.text.split())) for s in segments]
+        words = [(w.start, w.end, w.text) for s in segments for w in s.words]
+        tiers[f"{prefix}segments"] = [*subtitles.without_overlap(texts)]
+        tiers[f"{prefix}words"] = [*subtitles.without_overlap(words)]
     end = max(1, round(1000 * transcript.seconds), *(tier[-1][1] for tier in tiers.values() if tier))
     lines = [
         'File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0 ", f"xmax = {seconds(end)} ",
@@ -234,14 +247,14 @@ def to_textgrid(transcript: Transcript, _: OutputOptions) -> str:
     ]  # fmt: skip
     for number, (name, tier) in enumerate(tiers.items(), start=1):
         last = tier[-1][1] if tier else 0
-        tier = [*tier, (last, end, "")] if last < end else tier
+        tier = [*tier, (last, end, None)] if last < end else tier
         lines += [
             f"    item [{number}]:", '        class = "IntervalTier" ', f'        name = "{name}" ',
             "        xmin = 0 ", f"        xmax = {seconds(end)} ",
             f"        intervals: size = {len(tier)} ",
         ]  # fmt: skip
         for place, (first, stop, text) in enumerate(tier, start=1):
-            quoted = text.replace('"', '""')
+            quoted = (text or "").replace('"', '""')
             lines += [
                 f"        intervals [{place}]:", f"            xmin = {seconds(first)} ",
                 f"            xmax = {seconds(stop)} ", f'            text = "{quoted}" ',
@@ -249,24 +262,9 @@ def to_textgrid(transcript: Transcript, _: OutputOptions) -> str:
     return "\n".join(lines) + "\n"
 
 
-def intervals(labels: Iterable[tuple[float, float, str]]) -> list[tuple[int, int, str]]:
-    """Labels in whole milliseconds, in order without overlap, with empty labels in the gaps."""
-    tier, last = [], 0
-    for start, end, text in labels:
-        first = max(round(1000 * start), last)
-        if first > last:
-            tier.append((last, first, ""))
-        last = max(round(1000 * end), first + 1)
-        tier.append((first, last, text))
-    return tier
-
-
 def seconds(milliseconds: int) -> str:
     """`1.5`, as Praat writes it: without zeros at the end."""
     return f"{milliseconds / 1000:.3f}".rstrip("0").rstrip(".")
-
-
-# ---- the formats and their options
 
 
 @dataclass(frozen=True)
@@ -295,7 +293,13 @@ FORMATS = {
     "textgrid": Format(to_textgrid, ".TextGrid"),
 }
 ALL = [name for name in FORMATS if name not in ("text", "dictation")]  # `txt` has their file name
-SUBTITLES = ("srt", "vtt")
+SUBTITLES, OBJECTS = ("srt", "vtt"), ("json", "jsonl")
+CHANGED_FORMATS = {  # option → the formats on which it has an effect
+    **dict.fromkeys(("max_line_width", "max_line_count", "highlight_words"), SUBTITLES),
+    "alternatives": OBJECTS,
+    # Whisper's command lines ask for word times to lay out subtitles, which have times in any case.
+    "word_timestamps": OBJECTS + SUBTITLES,
+}
 
 
 def parse_formats(names: str) -> list[str]:
@@ -319,28 +323,22 @@ def check_output(options: OutputOptions) -> None:
         raise UserError(f"{format_option} writes several files (give `output_dir`)")
     if options.skip_existing and options.output_dir is None:
         raise UserError("`skip_existing` has no effect without `output_dir`")
-    for name in ("max_line_width", "max_line_count", "highlight_words"):
-        value = getattr(options, name)
-        if value not in (None, False) and not set(formats) & set(SUBTITLES):
-            raise UserError(f"`{name}` has no effect on {format_option} (take srt or vtt)")
-        if value is not None and value < 1 and name != "highlight_words":
-            raise UserError(f"`{name}` is {value}, and must be at least 1")
-    limit = options.review_below
-    if limit is not None and not (0 <= limit <= 1 and set(formats) & {"text", "txt", "csv"}):
-        raise UserError(f"`review_below={limit:g}`: must be from 0 to 1, and is for text, txt and csv")
-    Part.parse(options.part)
     if options.alternatives < 0:
         raise UserError(f"`alternatives={options.alternatives}`: must be 0 or more")
-    if options.alternatives and not set(formats) & {"json", "jsonl"}:
-        raise UserError(f"`alternatives` has no effect on {format_option} (take json or jsonl)")
-    # Whisper's command lines ask for word times to lay out subtitles, which have times in any case.
-    if options.word_timestamps and not set(formats) & {"json", "jsonl", *SUBTITLES}:
-        raise UserError(f"`word_timestamps` has no effect on {format_option} (take json or jsonl)")
+    for name, changed in CHANGED_FORMATS.items():
+        value = getattr(options, name)
+        if value and not {*formats} & {*changed}:
+            raise UserError(f"`{name}` has no effect on {format_option} (take {' or '.join(changed[:2])})")
+        if name.startswith("max") and value is not None and value < 1:
+            raise UserError(f"`{name}` is {value}, and must be at least 1")
+    limit = options.review_below
+    if limit is not None and not (0 <= limit <= 1 and {*formats} & {"text", "txt", "csv"}):
+        raise UserError(f"`review_below={limit:g}`: must be from 0 to 1, and is for text, txt and csv")
+    Part.parse(options.part)
 
 
 def is_timed(options: OutputOptions) -> bool:
     """Whether the output holds times."""
     formats = parse_formats(options.format)
-    timed = any(FORMATS[name].timed for name in formats)
-    timed = timed or options.word_timestamps or options.review_below is not None
-    return timed or ("json" in formats and options.full_json)
+    is_asked_for = options.word_timestamps or options.review_below is not None
+    return is_asked_for or ("json" in formats and options.full_json) or any(FORMATS[f].timed for f in formats)

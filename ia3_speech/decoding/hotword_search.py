@@ -91,9 +91,6 @@ def parse_line(line: str, path: Path, number: int) -> Hotword:
     return Hotword(text, weight, tuple(filter(None, cells)), path, number)
 
 
-# ---- spellings
-
-
 def spellings(hotwords: Sequence[Hotword], vocabulary: Vocabulary, weight: float) -> list[Spelling]:
     """The spellings of all terms, which refer to a term by its number; `weight` is as for `HotwordSearch`.
     Raises UserError if the base cannot write a term or a form, or two terms share a spelling."""
@@ -151,9 +148,6 @@ def symbols_of(form: str, vocabulary: Vocabulary, place: str) -> list[tuple[int,
     return [*encoded]
 
 
-# ---- search
-
-
 class HotwordSearch:
     """A search that writes hot words, around another search; `weight` is the bonus in nats for each character
     that counts, None: `HOTWORD_WEIGHT`. Raises UserError if the base cannot write a term."""
@@ -196,11 +190,9 @@ def merge_terms(
     words: Sequence[TimedWord], spotted: Sequence[SpottedTerm], hotwords: Sequence[Hotword]
 ) -> tuple[TimedWord, ...]:
     """The words in order; each spotted term, as its file writes it, replaces words whose middle it holds."""
-    merged = []
-    for word in words:
-        middle = (word.first + word.last) / 2
-        if not any(term.first <= middle <= term.last for term in spotted):
-            merged.append(word)
+    middles = [(word.first + word.last) / 2 for word in words]
+    replaced = [any(term.first <= middle <= term.last for term in spotted) for middle in middles]
+    merged = [word for word, is_in_term in zip(words, replaced, strict=True) if not is_in_term]
     for term in spotted:
         # If a term is written differently than it was heard ("B12"), no alignment of its text finds its times
         # and confidence: exp(score) are the odds of the term against the best path in these frames.

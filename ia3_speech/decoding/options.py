@@ -115,10 +115,9 @@ class LiveOptions:
         """Raises UserError for options that contradict each other, the files, or other input."""
         if self.mic_device is not None and not self.mic:
             raise UserError("`mic_device` is for `mic`")
-        if self.partials and not live:
-            raise UserError("`partials` is for live input (give `mic` or `live`)")
-        if self.pause != PAUSE_SECONDS and not live:
-            raise UserError("`pause` is for live input (give `mic` or `live`)")
+        for name in ("partials", "pause"):
+            if not live and getattr(self, name) != getattr(LiveOptions, name):
+                raise UserError(f"`{name}` is for live input (give `mic` or `live`)")
         if self.mic and (self.live or self.raw is not None):
             raise UserError("`mic` and stdin (`live`, `raw`) are two inputs (choose one)")
         if live and (files not in ((), (STDIN,)) or (self.mic and files)):
@@ -172,10 +171,9 @@ class ModelOptions:
     def for_loading(self, **options: Any) -> dict[str, Any]:
         """The arguments of `session.load`; `options` are further fields of its `LoadOptions`."""
         values = vars(self) | options
-        grouped = {
-            field.name: values.pop(field.name) for field in fields(LoadOptions) if field.name in values
-        }
-        return values | {"options": LoadOptions(**grouped)}
+        names = values.keys() & {field.name for field in fields(LoadOptions)}
+        grouped = LoadOptions(**{name: values.pop(name) for name in names})
+        return values | {"options": grouped}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.text import normalize
-from ia3_speech.decoding.ctm import CONFIDENCES, read_words
+from ia3_speech.decoding.formats import CONFIDENCES, read_words
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.decoding.word_times import Scaling, log_odds, probability, words_of
 from ia3_speech.model.hypotheses import TimedWord
@@ -112,22 +112,6 @@ def shares_found(confidences: np.ndarray, right: np.ndarray, times: Iterable[np.
     return np.array(shares)
 
 
-def found_interval(
-    confidences: np.ndarray, right: np.ndarray, clusters: Sequence[Hashable], replications: int, seed: int
-) -> Interval:
-    """The 95 % interval of `share_found`, by a bootstrap over clusters of words; None for one cluster."""
-    indices: dict[Hashable, int] = {}
-    owner = np.array([indices.setdefault(cluster, len(indices)) for cluster in clusters], dtype=np.int64)
-    if len(indices) < 2:
-        return None
-    count = len(indices)
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), replications)
-    return percentile_interval(shares_found(confidences, right, (counts[owner] for counts in drawn)))
-
-
-# ---- of a decode directory
-
-
 def measure_decode_directory(folder: Path, score: Score) -> Calibration | None:
     """The calibration of the confidences of a decode directory, whose hypotheses have the `score`; None if
     decode wrote no confidences, or no words. Raises UserError if hyp.ctm or decode.json is damaged."""
@@ -140,8 +124,14 @@ def measure_decode_directory(folder: Path, score: Score) -> Calibration | None:
         return None
     scaling = load_json(folder / "decode.json", None).get("confidence_scaling")
     cluster_of = {utterance.id: label_value(utterance, score.ci_unit) for utterance in score.scored}
-    clusters = [cluster_of[name] for name in names]
-    found_ci = found_interval(confidences, right, clusters, score.replications, score.seed)
+    indices: dict[Hashable, int] = {}
+    owner = np.array([indices.setdefault(cluster_of[name], len(indices)) for name in names])
+    found_ci = None
+    if (count := len(indices)) > 1:  # a bootstrap over clusters of words
+        rng = np.random.default_rng(score.seed)
+        drawn = rng.multinomial(count, np.full(count, 1 / count), score.replications)
+        shares = shares_found(confidences, right, (times[owner] for times in drawn))
+        found_ci = percentile_interval(shares)
     return replace(measure(confidences, right, scaling and Scaling(**scaling)), found_ci=found_ci)
 
 
@@ -162,9 +152,6 @@ def match_confidences(
             place, known = place + (word is not None), known + (other is not None)
     values = np.array([confidence for confidence, _, _ in rows], dtype=float)
     return values, np.array([right for _, right, _ in rows], dtype=bool), [name for _, _, name in rows]
-
-
-# ---- calibration
 
 
 def calibrate(

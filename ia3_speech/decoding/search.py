@@ -6,7 +6,7 @@
 In: the options that `transcribe`, `decode`, `live`, `serve` and `tune-lm` share, and files in the folder of a
 base or an adapter. Out: a `Search`, and its record for decode.json. Without options, a base with a language
 model (`lm.arpa.gz` in its folder, with weights chosen on dev in `lm.json`) gets beam search with it, and any
-other base greedy search; hot words (lm/hotword_search.py) work with both. An adapter may be registered with
+other base greedy search; hot words (hotword_search.py) work with both. An adapter may be registered with
 files of the same names and `hotwords.txt`, which take precedence over the base's.
 """
 
@@ -32,13 +32,7 @@ NO_LM = Path("none")
 BEAM_NUMBERS = ("lm_weight", "word_score", "unknown_word_score", "beam_size")  # fields of `BeamSearch`
 # The smallest value of each number. A negative weight would prefer texts that the model finds unlikely;
 # scores of words may have either sign.
-MIN_VALUES = {
-    "lm_weight": 0,
-    "word_score": -inf,
-    "unknown_word_score": -inf,
-    "beam_size": 1,
-    "hotword_weight": 0,
-}
+MIN_VALUES = {"lm_weight": 0, "beam_size": 1, "hotword_weight": 0}
 
 
 class StoredSearch(TypedDict, total=False):
@@ -100,8 +94,8 @@ class SearchOptions:
             raise UserError("`lm_weight`, `word_score` and `unknown_word_score` need a language model")
         if self.lm not in (None, NO_LM) and not self.lm.is_file():
             raise UserError(f"`lm={self.lm}`: no such file (ia3-speech lm estimates a model; none: no model)")
-        for name, minimum in MIN_VALUES.items():
-            value = getattr(self, name)
+        for name in (*BEAM_NUMBERS, "hotword_weight"):
+            value, minimum = getattr(self, name), MIN_VALUES.get(name, -inf)
             if value is not None and not (isfinite(value) and value >= minimum):
                 needed = f"at least {minimum}" if value < minimum else "a finite number"
                 raise UserError(f"`{name}` is {value:g}, and must be {needed}")

@@ -10,11 +10,12 @@ subtitles are filled with words across segments, and only a pause of 3 s begins 
 spread evenly over the segment.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from html import escape
 from itertools import groupby, pairwise
+from typing import TypeVar
 
 from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word
@@ -22,6 +23,8 @@ from ia3_speech.decoding.word_times import spread_words
 
 LONG_PAUSE = 3.0  # seconds from the start of a word to the start of the next, as in Whisper
 UNBROKEN = 1000  # characters: the width of an unbroken line, as in Whisper
+
+Label = TypeVar("Label")
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,13 @@ def cues(segments: Sequence[TranscriptSegment], options: OutputOptions) -> Itera
             length += 1 + len(word.text)
         count = options.max_line_count or len(lines)
         for first in range(0, len(lines), count):
-            yield from cues_of_lines(lines[first : first + count], channel, options.highlight_words)
+            block = lines[first : first + count]
+            shown = [word for line in block for word in line]
+            spans = [(shown[0].start, shown[-1].end, None)]  # a single subtitle
+            if options.highlight_words:  # for each word and each pause between words
+                spans = [(word.start, word.end, word) for word in shown]
+            for start, end, word in without_overlap(spans, round(1000 * shown[0].start)):
+                yield Cue(start, end, block, channel, word)
 
 
 def groups(
@@ -105,18 +114,14 @@ def groups(
         yield from ((channel, words[first:end]) for first, end in pairwise([0, *starts, len(words)]))
 
 
-def cues_of_lines(lines: list[list[Word]], channel: str | None, highlight: bool) -> Iterator[Cue]:
-    """The lines as a single subtitle; with `highlight`, for each word and each pause between words."""
-    words = [word for line in lines for word in line]
-    start, end = round(1000 * words[0].start), round(1000 * words[-1].end)
-    if not highlight:
-        yield Cue(start, max(end, start + 1), lines, channel)
-        return
-    last = start
-    for word in words:
-        first, end = round(1000 * word.start), round(1000 * word.end)
-        if last < first:
-            yield Cue(last, first, lines, channel)
-        first = max(first, last)
-        last = max(end, first + 1)
-        yield Cue(first, last, lines, channel, word)
+def without_overlap(
+    spans: Iterable[tuple[float, float, Label]], last: int = 0
+) -> Iterator[tuple[int, int, Label | None]]:
+    """(start, end, label) of spans, in whole milliseconds, at least one each, in order without overlap; None
+    is the label of a gap before a span. `last`: the end of what comes before."""
+    for start, end, label in spans:
+        first = max(round(1000 * start), last)
+        if first > last:
+            yield last, first, None
+        last = max(round(1000 * end), first + 1)
+        yield first, last, label

@@ -103,15 +103,10 @@ def suta_loss(logits: torch.Tensor, blank: int) -> torch.Tensor:
     return ENTROPY_WEIGHT * entropy + (1 - ENTROPY_WEIGHT) * confusion
 
 
-def trainable_rows(rows: Rows) -> tuple[Rows, torch.optim.Optimizer]:
-    """A copy of vectors, and its optimizer."""
-    copies = {vector: row.detach().clone().requires_grad_() for vector, row in rows.items()}
-    return copies, torch.optim.AdamW(copies.values(), lr=LEARNING_RATE, weight_decay=0.0)
-
-
 def adapted_logits(piece: AudioPiece, start: Rows) -> list[torch.Tensor]:
     """The logits after each number of steps, as `Suta.candidates`."""
-    rows, optimizer = trainable_rows(start)
+    rows = {vector: row.detach().clone().requires_grad_() for vector, row in start.items()}
+    optimizer = torch.optim.AdamW(rows.values(), lr=LEARNING_RATE, weight_decay=0.0)
     candidates = []
     for _ in range(STEPS):
         logits = piece.logits(rows)

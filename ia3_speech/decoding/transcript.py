@@ -35,9 +35,8 @@ class Choice:
     @property
     def record(self) -> dict[str, str | float | None]:
         """start, end, adapter, probability, perhaps channel."""
-        span = {"start": round(self.start, 3), "end": round(self.end, 3)}
-        span |= {"adapter": self.adapter, "probability": round(self.probability, 4)}
-        return span | ({"channel": self.channel} if self.channel else {})
+        record = {**times_of(self), "adapter": self.adapter, "probability": round(self.probability, 4)}
+        return record | ({"channel": self.channel} if self.channel else {})
 
 
 @dataclass(frozen=True)
@@ -117,3 +116,8 @@ class Transcript:
         gate = {"gate": [choice.record for choice in self.choices]} if self.choices else {}
         language = {"language": self.language} if self.language else {}
         return record | language | {"adapter": self.adapter, **gate, "base": self.base}
+
+
+def times_of(span: Any) -> dict[str, float]:
+    """start and end of a word, a choice, a segment or a live text, for JSON."""
+    return {"start": round(span.start, 3), "end": round(span.end, 3)}

@@ -214,9 +214,6 @@ class Transcriber:
         )
 
 
-# ---- channels
-
-
 def channel_names(count: int) -> tuple[str, ...]:
     """left and right; of any other number of channels, 1, 2, 3 …"""
     return ("left", "right") if count == 2 else tuple(str(number) for number in range(1, count + 1))

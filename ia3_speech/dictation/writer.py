@@ -133,8 +133,6 @@ class DictationWriter:
                     self.text, self.first = text, begins
                 self.place, self.last = token.end, token
 
-    # ---- the words
-
     def as_spoken(self, place: int) -> str:
         """A word; "" before the first word and after the last."""
         if place >= len(self.words) and not self.ended:
@@ -169,8 +167,6 @@ class DictationWriter:
                 return written, end
         return None
 
-    # ---- rules, names, commands
-
     def rule(self, place: int) -> Token | None:
         """The user's rule, or the name, at a place."""
         match = self.phrase(self.dictation.rules, place) or self.phrase(self.dictation.names, place)
@@ -192,8 +188,6 @@ class DictationWriter:
         if needs_word and (last in ("", "\n", *OPENING) or (last in MARKS and mark[0] not in ")]”")):
             return None
         return Token(mark, end, "mark")
-
-    # ---- numbers
 
     def number(self, place: int) -> tuple[str, int] | None:
         """The digits of the number that begins at a place, and its end, if all number words there form one
@@ -289,9 +283,6 @@ class DictationWriter:
         if symbol not in ("", " mmHg") or is_range or self.at(end).removesuffix("s") in DURATIONS:
             return None
         return Token(f"{systolic}/{diastolic}{symbol}", end)
-
-
-# ---- numbers in standard wording → digits
 
 
 def is_number_word(word: str) -> bool:

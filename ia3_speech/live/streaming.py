@@ -138,8 +138,6 @@ class StreamingRecognizer:
         self.reset()
         return events
 
-    # ---- where pieces end
-
     def take_in(self, samples: np.ndarray) -> list[StreamEvent]:
         """Evaluate each whole hop, and end pieces."""
         self.wave = np.concatenate([self.wave, samples])
@@ -171,8 +169,6 @@ class StreamingRecognizer:
             self.wave = self.wave[samples:]
             self.first += samples
             self.forget_partial()
-
-    # ---- texts
 
     def final_event(self, samples: int) -> StreamEvent:
         """The text of the first `samples` of the current piece, which then begins after them."""

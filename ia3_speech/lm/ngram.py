@@ -129,7 +129,7 @@ def count_ngrams(stream: np.ndarray, words: int, order: int) -> tuple[list[Order
     sentence = np.cumsum(stream == START)
     at = stream.astype(np.int64)  # index of the n-gram that begins here, of the length before
     counts = [np.bincount(at, minlength=words)]
-    orders = [unigrams(words)]
+    orders = [Order.without_probabilities(np.zeros(words, np.int64), np.arange(words))]
     for length in range(2, order + 1):
         at = at[: len(stream) - length + 1]
         inside = sentence[: len(at)] == sentence[length - 1 :]
@@ -140,11 +140,6 @@ def count_ngrams(stream: np.ndarray, words: int, order: int) -> tuple[list[Order
         orders.append(Order.without_probabilities(keys // words, keys % words))
         counts.append(occurrences)
     return orders, counts
-
-
-def unigrams(words: int) -> Order:
-    """Every word of a vocabulary, by its id."""
-    return Order.without_probabilities(np.zeros(words, np.int64), np.arange(words))
 
 
 def adjusted_counts(model: NgramModel, counts: list[np.ndarray]) -> list[np.ndarray]:
@@ -204,7 +199,8 @@ def mix(models: Sequence[NgramModel], weights: Sequence[float]) -> NgramModel:
     vocabulary = list(dict.fromkeys(word for model in models for word in model.vocabulary))
     ids = {word: number for number, word in enumerate(vocabulary)}
     longest = max(len(model.orders) for model in models)
-    mixed = NgramModel(vocabulary, [unigrams(len(vocabulary))])
+    every = np.arange(len(vocabulary))
+    mixed = NgramModel(vocabulary, [Order.without_probabilities(np.zeros_like(every), every)])
     for length in range(2, longest + 1):
         ngrams = [
             np.array([ids[word] for word in model.vocabulary])[model.ngrams(length)]

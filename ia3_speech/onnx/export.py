@@ -203,9 +203,6 @@ def write_onnx_adapter(adapter: Adapter, file: Path) -> None:
         written.export_adapter(str(new))
 
 
-# ---- folders ----
-
-
 @dataclass(frozen=True)
 class Layout:
     """A program's folder."""

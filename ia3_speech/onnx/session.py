@@ -217,13 +217,9 @@ class OnnxBase:
     def inputs_of(self, config: IA3Config) -> set[str]:
         """The inputs of an adapter with these placements and layers."""
         numbers = config.layer_numbers(self.fingerprint["layers"])
-        targets = {name: vector_of(name, np.ones(0)) for name in self.sizes}
-        return {
-            name
-            for name, target in targets.items()
-            if target.placement in config.placements
-            and (target.placement == "conv" or target.layer in numbers)
-        }
+        targets = [(name, vector_of(name, np.ones(0))) for name in self.sizes]
+        targets = [(name, target) for name, target in targets if target.placement in config.placements]
+        return {name for name, target in targets if target.placement == "conv" or target.layer in numbers}
 
     @property
     def sizes(self) -> dict[str, int]:

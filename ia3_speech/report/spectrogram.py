@@ -22,7 +22,7 @@ from ia3_speech.common.errors import AudioError
 from ia3_speech.common.formatting import percent, plural
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.utterance import load_utterance
-from ia3_speech.decoding.ctm import CONFIDENCES, read_words
+from ia3_speech.decoding.formats import CONFIDENCES, read_words
 from ia3_speech.decoding.transcript import Transcript, Word
 from ia3_speech.report.charts import element, picture, write_picture
 from ia3_speech.report.data import DecodedSystem, ReportData

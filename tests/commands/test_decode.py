@@ -11,8 +11,8 @@ from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.data.kaldi.directory import write_data_directory
 from ia3_speech.data.utterance import BadAudio, Utterance
-from ia3_speech.decoding.ctm import read_words
 from ia3_speech.decoding.decode_directory import Decoding, write_decode_directory
+from ia3_speech.decoding.formats import read_words
 from ia3_speech.decoding.options import LoadOptions
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.decoding.word_times import Scaling

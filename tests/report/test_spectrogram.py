@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.decoding.ctm import ctm_line
+from ia3_speech.decoding.formats import ctm_line
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.report.spectrogram import LINE_SECONDS, draw_spectrogram, mel_image
 
