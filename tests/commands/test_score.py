@@ -18,7 +18,7 @@ from ia3_speech.data.utterance import Utterance
 from ia3_speech.scoring.scorer import score_hypotheses
 from ia3_speech.scoring.term_errors import make_term_list
 
-REFERENCE = Path(__file__).parents[2] / "shared/reference/kaldi_scoring"
+REFERENCE = Path(__file__).parents[3] / "shared/reference/kaldi_scoring"
 
 TEXT = {
     "ann-1": "the patient has atrial fibrillation",
