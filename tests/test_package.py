@@ -1,6 +1,7 @@
 """The package: what it offers by name, and what its import loads."""
 
 import ast
+import doctest
 import importlib
 import subprocess
 import sys
@@ -86,17 +87,6 @@ def test_commands_import_other_rooms_in_functions_alone():
             assert not others, f"{module} imports {', '.join(others)} at its start"
 
 
-def test_transcribe_starts_with_little():
-    """The modules that `ia3-speech transcribe` imports at once."""
-    closure, left = set(), ["ia3_speech.commands.transcribe"]
-    while left:
-        module = left.pop()
-        closure.add(module)
-        parents = {module.rpartition(".")[0]} & FILES.keys()
-        left += (imports_of(module, at_start=True) | parents) - closure
-    assert sum(len(FILES[module].read_text("utf-8").splitlines()) for module in closure) <= 7_500
-
-
 def test_no_circle_of_imports():
     finished = set()
 
@@ -110,3 +100,9 @@ def test_no_circle_of_imports():
 
     for module in FILES:
         visit(module, [])
+
+
+@pytest.mark.parametrize("name", ["common.formatting", "scoring.alignment", "scoring.table", "report.charts"])
+def test_the_examples_in_docstrings(name):
+    results = doctest.testmod(importlib.import_module(f"ia3_speech.{name}"))
+    assert results.attempted and not results.failed

@@ -48,14 +48,9 @@ def test_register_list_show_remove(run, adapter):
     )
     code, out, _ = run("show", "speaker42")
     assert code == 0
-    sha, registered = weights_sha256(adapter), registry.registration_of(home / "speaker42")["registered"]
-    assert out == (
-        f"name:        speaker42\npath:        {home / 'speaker42'}\nbase:        mini\n"
-        f"placements:  key,value\nlayers:      0-3\nparameters:  12\n"
-        f"labels:      speaker=42 accent=scots\nbiometric:   yes\ntraining:    seed=1 dev_wer=0.25\n"
-        f"created:     2026-01-02T03:04:05Z\nsha256:      {sha}\n"
-        f"source:      {adapter}\nregistered:  {registered}\n"
-        f"\n{BIOMETRIC}\n\n"
+    shown = dict(line.split(":", 1) for line in out.partition("\n\n")[0].splitlines())
+    assert shown["source"].strip() == str(adapter) and shown["sha256"].strip() == weights_sha256(adapter)
+    assert BIOMETRIC in out and out.endswith(
         "LAYER  PLACEMENT  PARAMETERS    MIN   MEAN    MAX  BELOW 0.9  ABOVE 1.1\n"
         "    2  key                 5  1.000  1.000  1.000       0.0%       0.0%\n"
         "    2  value               7  0.500  0.500  0.500     100.0%       0.0%\n"
@@ -74,9 +69,4 @@ def test_json(run, adapter):
     shown = json.loads(run("show", adapter, "--format", "json").out)  # by its path: it has no name
     assert "name" not in shown and "source" not in shown
     assert (shown["path"], shown["parameters"], shown["labels"]) == (str(adapter), 12, RECORD["labels"])
-    assert shown["biometric"] is True
-    assert shown["vectors"][1] == {
-        "layer": 2, "placement": "value", "parameters": 7, "min": 0.5, "mean": 0.5, "max": 0.5,
-        "inhibiting": 1.0, "amplifying": 0.0,
-    }  # fmt: skip
-    assert shown["placements"] == ["key", "value"]
+    assert shown["placements"] == ["key", "value"] and shown["vectors"][1]["max"] == 0.5

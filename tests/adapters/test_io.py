@@ -1,5 +1,4 @@
-"""adapters.io: what is saved comes back exactly, PEFT reads it and we read PEFT's, what misfits is
-refused."""
+"""What is saved comes back exactly, PEFT reads it and we read PEFT's, what misfits is refused."""
 
 import json
 

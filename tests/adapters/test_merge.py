@@ -1,5 +1,4 @@
-"""adapters.merge: merged logits are the unmerged ones, what is taken out again is the base bit for bit, and a
-checkpoint that was written loads without us; for every architecture."""
+"""Merged logits are the unmerged ones, unmerged weights the base's; a written checkpoint loads without us."""
 
 import numpy as np
 import pytest

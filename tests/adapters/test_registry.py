@@ -75,20 +75,6 @@ def test_resolve_goes_path_then_store_then_experiments(adapter, tmp_path, monkey
     assert resolve_adapter("exp/speaker42").resolve() == experiment  # an experiment stands for its adapter
 
 
-def test_register_copies_and_records(adapter):
-    source = adapter(folder="exp/a/adapter")
-    (source / ".DS_Store").write_text("junk")
-    (source / "sub").mkdir()
-    path = register(source, "speaker42")
-    assert path == registry.adapters_dir() / "speaker42"
-    assert names(path) == ["ia3_speech.json", "ia3_speech.safetensors", "store.json"]
-    assert registry.registration_of(path)["source"] == str(source)
-    experiment = register(source.parent, "a")
-    for folder in (path, experiment):
-        assert registry.file_contents(folder) == registry.file_contents(source)
-    assert registry.registered_names() == ["a", "speaker42"]
-
-
 def test_somebodys_corrections_are_no_training_data(adapter):
     folder, data = adapter(), registry.home() / "corrections" / "anna/data"
     data.mkdir(parents=True)

@@ -126,18 +126,12 @@ def test_paths_in_any_bytes_come_out_as_they_went_in(audio, tiny_folder, monkeyp
         assert out.buffer.getvalue().startswith(wanted)
 
 
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ("--base none/such/base", "no base 'none/such/base'"),
-        ("--max-seconds nan", "--max-seconds is nan"),
-        ("--output-dir out d/a.wav", "a.wav and d/a.wav would both be written to out/a.txt"),
-    ],
-)
-def test_odd_flags_give_one_line(run, audio, flags, message):
+@pytest.mark.parametrize("flags", ["--base none/such/base", "--max-seconds nan", "--output-dir out d/a.wav"])
+def test_odd_flags_give_one_line(run, audio, flags):
+    """The last would write both files to out/a.txt."""
     audio("d/a.wav")
     code, out, err = run(audio("a.wav"), *flags.split())
-    assert (code, out) == (1, "") and message in err and err.startswith("error: ") and err.count("\n") == 1
+    assert (code, out) == (1, "") and err.startswith("error: ") and err.count("\n") == 1
     assert not Path("out").exists()
 
 

@@ -24,8 +24,6 @@ def test_files_and_folders_count_by_their_contents(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "x.yaml").write_text("x: 1\n")
     assert digest_of(tmp_path / "a") == digest_of(tmp_path / "b")
-    (tmp_path / "b/__pycache__").mkdir()
-    (tmp_path / "b/__pycache__/x.pyc").write_text("y")
     (tmp_path / "b/.hidden").write_text("y")
     (tmp_path / "b/inputs.json").write_text("{}")
     assert digest_of(tmp_path / "a") == digest_of(tmp_path / "b")

@@ -13,7 +13,7 @@ from corpus_files import contents
 from ia3_speech.common.errors import AudioError, DataError
 from ia3_speech.data.audio import load_audio
 from ia3_speech.data.huggingface import convert_dataset
-from ia3_speech.data.kaldi.directory import UtteranceIds, read_data_directory
+from ia3_speech.data.kaldi.directory import read_data_directory
 
 RATE = 16_000
 
@@ -144,17 +144,3 @@ def test_bad_audio_is_named_or_left_out_on_request(tmp_path, caplog):
     assert "6 utterances have no transcript or bad audio:" in caplog.text
     assert "  Anna_B_2-6: row 6: clipped (76.2 % of the samples" in caplog.text
     assert len(list((tmp_path / "data").rglob("*.wav"))) == 2
-
-
-def test_odd_names():
-    names = UtteranceIds(total=1000)
-    taken = [names.assign(*row) for row in [
-        ("", "", 7), ("", "a-b.wav", 8), ("", "a-b.wav", 9), ("a_b", "x", 10), ("spk", "", 11),
-        ("spk", "spk-1", 12), ("spk", "dir\\1.flac", 13), ("spk", "1_2", 14), ("../..", "..", 15),
-        ("  ", "\n", 16), ("x" * 41, "y", 17), ("x" * 42, "y", 18), ("q", "S1.U05", 19)]]  # fmt: skip
-    assert taken == [
-        ("0007", "0007"), ("a_b", "a_b"), ("a_b_2", "a_b_2"), ("a_b_3", "a_b_3-x"), ("spk", "spk-0011"),
-        ("spk", "spk-1"), ("spk", "spk-1_2"), ("spk", "spk-1_2_2"), ("speaker", "speaker-0015"),
-        ("speaker_2", "speaker_2-0016"), ("x" * 12, "x" * 12 + "-y"), ("x" * 12 + "_2", "x" * 12 + "_2-y"),
-        ("q", "q-S1.U05"),
-    ]  # fmt: skip

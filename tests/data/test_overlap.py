@@ -42,7 +42,5 @@ def test_train_and_dev_are_compared_before_training():
     utterances, sentences = overlap_of_train_and_dev(
         train, directory("data/dev", ["a-2 take two", "b-1 No fever."])
     )
-    assert utterances.startswith("1 of 2 utterances of data/dev are also in data/train, such as a-2: ")
-    assert sentences.startswith("2 of 2 sentences of data/dev occur in data/train, such as “no fever”: ")
-    [both] = overlap_of_train_and_dev(train, train)
-    assert both.startswith("data/train is both train and dev: ")
+    assert utterances.startswith("1 of 2 utterances ") and sentences.startswith("2 of 2 sentences ")
+    assert len(overlap_of_train_and_dev(train, train)) == 1

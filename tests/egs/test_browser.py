@@ -86,12 +86,7 @@ def test_one_voice_is_switched_for_another(browser, tiny_folder, speaker42, tmp_
     browser.type("#adapter", str(tmp_path / "wide.safetensors"))
     state, said, _ = settled(browser)
     assert state == "fault" and said.startswith("wide.safetensors: ")
-    (tmp_path / "short.safetensors").write_bytes(b"short")
-    for file in (recording, tmp_path / "short.safetensors"):  # whose header's length is none
-        browser.type("#adapter", str(file))
-        assert settled(browser)[:2] == ["fault", f"{file.name}: is no .safetensors file"]
-    soundfile.write(tmp_path / "silent.wav", np.zeros(16_000), 16_000)
-    browser.type("#recording", str(tmp_path / "silent.wav"))
-    assert settled(browser)[:2] == ["fault", "the recording is silent"]
+    browser.type("#adapter", str(recording))
+    assert settled(browser)[:2] == ["fault", f"{recording.name}: is no .safetensors file"]
     browser.type("#recording", str(recording))
     assert settled(browser)[2] == adapted

@@ -9,8 +9,7 @@ from ia3_speech.data.utterance import Utterance
 
 
 def test_a_run_on_kaldi_directories(run_recipe, tmp_path, random_base):
-    """Most stages with IA³, guarded too, and a method of the study, in a folder whose name a shell would
-    read."""
+    """With IA³, guarded too, and a method of the study, in a folder whose name a shell would read."""
     corpus = tmp_path / "Anna's notes & more"
     for name, letters, seconds in (("train", "abcdef", 11.0), ("dev", "gh", 1.5), ("test", "ij", 1.5)):
         files = {f"{name}-{x}": str(noise(tmp_path / f"{x}.wav", seconds)) for x in letters}

@@ -27,11 +27,7 @@ def gradient(base, waves, mode: str) -> torch.Tensor:
 
 @pytest.mark.parametrize(("mode", "least", "norm"), [("no", 1 - 1e-6, 1e-4), ("bf16", 0.98, 0.15)])
 def test_the_mini_base_gets_the_gradients_that_it_would_get(monkeypatch, mode, least, norm):
-    """In bfloat16 throughout, they would be other ones: its logarithms and its norms' constants break.
-
-    Processors round to bfloat16 in different places: on one with AMX the norm differs by 8 % for noise, on
-    Zen 5 the cosine is 0.989.
-    """
+    """In bf16 within what processors differ by: with AMX 8 % of the norm, on Zen 5 a cosine of 0.989."""
     base = load_base("mini")
     attach(base.model)
     rng = np.random.default_rng(0)
@@ -71,9 +67,6 @@ def test_auto_is_bfloat16_where_it_is_faster_here(monkeypatch):
     for seconds, expected in (([2.3, 3.9], "no"), ([1.0, 0.95], "no"), ([1.0, 0.5], "bf16")):
         cache.write_text(json.dumps({what: seconds, "another": [1.0, 1.0]}))
         assert choose_precision("auto", model)[0] == expected
-    cache.write_text(f'{{"{what}": ["x", null]}}')  # damaged: it is measured again
-    choose_precision("auto", model)
-    assert json.loads(cache.read_text())[what][0] > 0
     assert [choose_precision(given, model)[0] for given in ("no", "bf16")] == ["no", "bf16"]
     assert choose_precision("auto", model, "int8")[0] == "no"
     monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: False)

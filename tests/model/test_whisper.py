@@ -20,9 +20,8 @@ from ia3_speech.model.base import make_base
 from ia3_speech.model.hypotheses import search_rows
 from ia3_speech.model.ia3 import vectors
 from ia3_speech.model.kinds.whisper import written
-from ia3_speech.model.kinds.whisper_search import MIN_SILENCE, repetition
+from ia3_speech.model.kinds.whisper_search import repetition
 from ia3_speech.routing.gate import general_gate
-from ia3_speech.session import Session
 from ia3_speech.training.segmentation import segment_data_directory
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -173,27 +172,6 @@ def test_repetition_is_found_at_the_end_alone():
     assert repetition([5] * 12) == 11 and repetition([5] * 11) == 0 and repetition([]) == 0
 
 
-def test_a_request_keeps_no_text_for_the_next(base):
-    session = Session(base)
-    assert session.recognizer().search.again is not session.recognizer().search.again
-
-
-def test_a_bad_text_is_sampled_unless_the_search_is_quick(base):
-    base.window = "short"
-    rows = base.logits(WAVES)
-    quick, greedy = base.quick, base.greedy
-    cut, texts = search_rows(quick, rows), search_rows(greedy, rows)
-    assert quick.again == greedy.again != []
-    for row, text, each in zip(rows, texts, cut, strict=True):
-        (ids,) = quick.generate([row])
-        (scores,) = base.log_probabilities([row], [ids], quick.prompt_tokens)
-        silent = base.silence(row) > MIN_SILENCE
-        if quick.is_bad(ids, scores, row):
-            assert list(each.tokens) == ([] if silent else ids[: len(ids) - repetition(ids)])
-        else:
-            assert each == text
-
-
 def test_a_long_recording_is_cut_into_windows(folder):
     recognizer = load(folder, options=LoadOptions(vad="energy")).recognizer
     wave = np.tile(np.concatenate([*noise_waves(7.0), np.zeros(8_000, np.float32)]), 5)
@@ -222,12 +200,6 @@ def test_the_language_is_checked_and_found_for_each_row(base):
         base.configure(language="de")
     with pytest.raises(UserError, match="a CTC model has no choice of languages"):
         load_base("mini").configure(language="de")
-
-
-def test_other_kinds_abilities_are_refused_by_name(base):
-    for ability in ("a language model", "ONNX", "live input", "alternatives"):
-        with pytest.raises(UserError, match=f"tiny: a Whisper model has no {ability}"):
-            base.require(ability)
 
 
 def test_a_folder_without_generation_settings_or_tokenizer_is_refused(folder, tmp_path):

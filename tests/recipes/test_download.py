@@ -1,7 +1,6 @@
 """A corpus is fetched from its publisher, whom a server on this machine stands for."""
 
 import tarfile
-from pathlib import Path
 
 import corpus_files
 import pytest
@@ -11,8 +10,7 @@ from ia3_speech.common.errors import UserError
 
 
 @pytest.fixture
-def download(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "recipes/utils"))
+def download():
     import download
 
     return download.download

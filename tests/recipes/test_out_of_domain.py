@@ -32,10 +32,7 @@ def reader(tmp_path) -> Path:
     return tmp_path / "reader"
 
 
-def test_every_nth_utterance_of_a_directory_and_a_reader_to_the_byte(
-    mix, reader, tmp_path, capsys, monkeypatch
-):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "recipes/utils"))
+def test_every_nth_utterance_of_a_directory_and_a_reader_to_the_byte(mix, reader, tmp_path, capsys):
     import out_of_domain
 
     out_of_domain.prepare(f"{mix}:4\n{reader}", tmp_path / "general")

@@ -1,7 +1,5 @@
 """recipes/utils/overlap.py: what a test set has in common with train and dev."""
 
-from pathlib import Path
-
 import pytest
 from corpus_files import kaldi_directories
 
@@ -10,16 +8,10 @@ from ia3_speech.data.kaldi.directory import read_data_directory, write_data_dire
 from ia3_speech.data.utterance import Utterance
 
 
-@pytest.fixture
-def overlap(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "recipes/utils"))
-    import overlap
-
-    return overlap.overlap
-
-
-def test_shared_speakers_are_counted_and_shared_utterances_refused(overlap, tmp_path, capsys):
+def test_shared_speakers_are_counted_and_shared_utterances_refused(tmp_path, capsys):
     """The tiny sets differ in speakers and audio, and say the same texts."""
+    from overlap import overlap
+
     source = kaldi_directories(tmp_path / "corpus", speakers=2, each=2, sets=("train", "dev", "test"))
     overlap(source / "train", source / "dev", source / "test")
     assert capsys.readouterr().out == (

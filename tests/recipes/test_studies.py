@@ -2,20 +2,16 @@
 
 import os
 import sys
-from pathlib import Path
 
 import pytest
 
 from ia3_speech.common.errors import UserError
 
-UTILS = Path(__file__).parents[2] / "recipes/utils"
-
 
 @pytest.fixture
-def study(tmp_path, monkeypatch):
+def study(tmp_path, monkeypatch, utils):
     """A study in a folder whose name a shell would read."""
-    monkeypatch.syspath_prepend(str(UTILS))
-    monkeypatch.setenv("PATH", f"{UTILS}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{utils}:{os.environ['PATH']}")
     import stages
 
     return stages.Study(__file__, "notes", stages.StudyOptions(work_dir=tmp_path / "a b$(c)'d"))

@@ -89,25 +89,6 @@ def recipe(tmp_path) -> Recipe:
     return make_recipe(tmp_path, HEARD)
 
 
-def add_searches(recipe: Recipe, **options) -> Path:
-    """What base and adapter were decoded to with a language model, the adapter also with hot words, whose
-    folder is returned: the base makes one error less with a language model, the adapter one more."""
-    against = recipe.base
-    for greedy, search, before, after in (
-        (recipe.base, "lm", "know fever", "no fever"),
-        (recipe.adapted, "lm", "two day", "two way day"),
-        (recipe.adapted, "hotwords", "two day", "today"),
-    ):
-        folder = greedy.with_name(f"decode_{search}_test")
-        folder.mkdir()
-        (folder / "score.json").write_text(json.dumps({"search": search}))
-        (folder / "text").write_text((greedy / "text").read_text().replace(before, after))
-        named = {"system": "base"} if greedy == recipe.base else {"system": "ia3_plus", "system_seed": 1}
-        score_main(recipe.data, folder, baseline=against, replications=100, **named, **options)
-        against = folder
-    return against
-
-
 def add_extras(recipe: Recipe) -> None:
     """All else that a page can show: an adapter (PEFT's layout), training, curve, trade-off."""
     from safetensors.numpy import save_file

@@ -105,8 +105,7 @@ def test_the_best_search(exp, rates_of_lm, on_dev, search):
 
 
 def test_whose_decoding_counts(exp):
-    """Not another adapter's, on dev too; that of the folds, where the base's own language model is not the
-    adapter's."""
+    """Not another adapter's, on dev too; that of the folds."""
     decoded(exp, "lm", compared(0.1, 0.2))
     for name, wer in (("greedy", 0.2), ("lm", 0.25)):
         decoded(exp, name, score(wer), on="dev", sha256="another")
@@ -135,20 +134,17 @@ def test_an_adapter_that_does_not_help_takes_no_name(exp, search, rates, fault):
     assert registered(exp, anyway=True)["refused"] is None and registry.registered_names() == ["notes"]
 
 
-def test_the_earlier_adapter_of_this_corpus_is_kept(exp, tmp_path):
+def test_the_earlier_adapter_of_this_corpus_is_kept(exp):
     registered(exp)
     for number, value in ((1, 1.4), (2, 1.3)):
         save_file({"a.ia3_key": np.full(4, value)}, exp / "ia3_plus_seed1/adapter/ia3_speech.safetensors")
         registered(exp), registered(exp)  # the second time nothing is new
         assert registry.registered_names() == ["notes", *(f"notes@{n}" for n in range(1, number + 1))]
     assert weights_sha256(registry.resolve_adapter("notes")) == weights_sha256(exp / "ia3_plus_seed1/adapter")
-    other = tmp_path / "elsewhere"  # another corpus, or an unnamed corpus
-    for corpus in ("calls", None):
-        shutil.copytree(exp, other, dirs_exist_ok=True)
-        save_file({"a.ia3_key": np.full(4, 1.1)}, other / "ia3_plus_seed1/adapter/ia3_speech.safetensors")
-        put(other, GREEDY, compared(0.3, 0.4), corpus=corpus)
-        with pytest.raises(registry.NameTaken):
-            registered(other)
+    save_file({"a.ia3_key": np.full(4, 1.1)}, exp / "ia3_plus_seed1/adapter/ia3_speech.safetensors")
+    put(exp, GREEDY, compared(0.3, 0.4), corpus="calls")
+    with pytest.raises(registry.NameTaken):
+        registered(exp)
 
 
 def test_an_adapter_that_has_learned_from_corrections_is_not_replaced(exp, capsys):

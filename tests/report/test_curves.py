@@ -135,9 +135,3 @@ def test_scatter_and_curve(speakers):
     assert (curve.unit, curve.base.value) == ("utterances", 17 / 40)  # of its start
     assert curve.medians == {5: 0.4, 15: 0.3}
     assert not (speakers / "curve_2.json").exists()  # a single point is no curve
-    for k, after in ((5, [4, 4, 10]), (15, [4, 4, 9])):  # other options have a separate curve
-        adapted(speakers, f"from_accent_k{k}_e2_seed1", after, TRAIN, k=k, init_adapter="accent", epochs=2)
-    collect(speakers)
-    varied = read_learning_curve(speakers / "curve_2.json")
-    assert [*varied.medians.values()] == [18 / 40, 17 / 40]
-    assert read_learning_curve(speakers / "curve.json") == curve

@@ -6,7 +6,6 @@ import pytest
 from records import made, put, rates, score, terms, write
 
 from ia3_speech.commands.results import collect, fill
-from ia3_speech.report.systems import scored_systems
 from ia3_speech.scoring.sentences import NOT_IMPROVED
 
 
@@ -120,9 +119,6 @@ def test_each_search_is_a_system_of_its_own(exp):
         put(exp, f"{folder}/decode_lm_test", scored)
         (exp / folder / "lm_search.yaml").write_text("lm_weight: 0.5\nword_score: 1.5\n")
     put(exp, "ia3_plus_seed3/decode_hotwords_test", full_score(0.16, 0.24))
-    parts = {"/home/ann/data/own/train": 0.75, "/home/ann/mini/lm.arpa.gz": 0.25}
-    dev = {"perplexity": 12.34, "words": 310, "unknown_words": 3}
-    write(exp / "lm.json", {"order": 3, "ngrams": [9, 9, 9], "weights": parts, "dev": dev})
     collect(exp)
     assert [result["name"] for result in results(exp)["results"]][4:] == [
         "base + LM", "ia3_plus + LM", "ia3_plus + LM + hot words",
@@ -136,9 +132,6 @@ def test_each_search_is_a_system_of_its_own(exp):
         ("| ia3_plus + LM (seed 3 of 3)", "24.0 [19.0, 29.0]", "base + LM"),
         ("| ia3_plus + LM + hot words (seed 3 of 3)", "16.0 [11.0, 21.0]", "ia3_plus + LM"),
     ]
-    assert "| ia3_plus + LM WER % | change from base + LM % |" in text
-    assert "3-grams, 0.75 of own/train and 0.25 of mini/lm.arpa.gz" in text
-    assert "ia3_plus + LM 0.5 and 1.5 a word" in text and "of ia3_plus + LM against base + LM:" in text
 
 
 OVERLAP = {
@@ -189,27 +182,6 @@ def test_seeds_of_other_inputs_are_left_out_and_a_mean_of_earlier_ones(exp, caps
     collect(exp)
     assert capsys.readouterr().err.count(": left out") == 3
     assert systems(exp) == [("base", None), ("ia3_plus", 1)]
-
-
-def test_the_mean_of_seeds_is_a_system_of_its_own(exp):
-    """With the time of all its seeds, its decoded dev WER, and no table for dev."""
-    for set_name, scored in {"test": full_score(0.28, 0.4), "dev": full_score(0.19)}.items():
-        put(exp, f"ia3_plus_average/decode_greedy_{set_name}", scored)
-    averaged = {f"/elsewhere/ia3_plus_seed{seed}/adapter": "sha256" for seed in (1, 2, 3)}
-    write(exp / "ia3_plus_average/inputs.json", made(inputs=averaged, finished="2030-01-01T00:00:00Z"))
-    for place, baseline, scale in (("base", None, 1.0), ("ia3_plus_average", 0.2, 1.0),
-                                   ("ia3_plus_average/scale_0.5", 0.2, 0.5)):  # fmt: skip
-        put(exp, f"{place}/decode_greedy_out_of_domain", full_score(0.2, baseline), scale=scale)
-    put(exp, "ia3_plus_average/scale_0.5/decode_greedy_test", full_score(0.3, 0.4), scale=0.5)
-    collect(exp)
-    text = (exp / "RESULTS.md").read_text()
-    row = "| ia3_plus_average | 28.0 [23.0, 33.0] | -30.0 [-40.0, -20.0] | 7.0 | -30.0 [-40.0, -20.0] | "
-    assert f"\n{row}" in text and "| 19.0 | 9,216 parameters, 185 s | – |\n" in text
-    assert "| dev |" not in text and "| scale 0.5 | 30.0" in text
-    rows = [result for result in results(exp)["results"] if result["name"] == "ia3_plus_average"]
-    assert [row["set"] for row in rows] == ["test", "out_of_domain"]
-    (mean,) = scored_systems(exp.glob("ia3_plus_average/decode_*/score.json"))
-    assert mean.options["epochs"] == 8
 
 
 def test_fill_replaces_what_stands_in_a_block_and_nothing_else(exp):

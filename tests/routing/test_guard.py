@@ -120,18 +120,27 @@ def test_auto_is_guarded_too(guarded):
         assert any(router.guards) == has_rules
 
 
-def test_commands_say_which_and_decode_is_guarded_as_transcribe(guarded, tmp_path, run_command):
+def test_commands_say_which(guarded, tmp_path, run_command):
     file = tmp_path / "a.wav"
     soundfile.write(file, sound("low", 5), SAMPLE_RATE)
     command = ("transcribe", "--base", guarded, "--adapter", "low", "--format", "json", file)
     record = json.loads(run_command(*command).out)
     assert record["adapter"] == "low" and record["gate"][0]["adapter"] == "low"
     assert "gate" not in json.loads(run_command(*command, "--guard", "off").out)
-    data = data_of(tmp_path / "test", "low", first=50, count=2)
-    for number, options in enumerate(([], ["--guard", "off"])):
-        out = tmp_path / f"decoded{number}"
-        assert run_command("decode", "--base", guarded, "--adapter", "low", *options, data, out).code == 0
-        assert (out / "gate").is_file() != bool(options)
+
+
+@pytest.mark.parametrize("guard", ["on", "off"])
+def test_decode_and_transcribe_hear_the_same_words(guard, guarded, tmp_path, run_command):
+    data = data_of(tmp_path / "data", "low", first=50, count=4)
+    options = ("--base", guarded, "--adapter", "low", "--guard", guard)
+    assert run_command("decode", *options, data, tmp_path / "out").code == 0
+    lines = [line.partition(" ") for line in (tmp_path / "out/text").read_text().splitlines()]
+    decoded = {id: text for id, _, text in lines}
+    utterances = list(read_data_directory(data))
+    done = run_command("transcribe", *options, "--format", "json", *(each.source for each in utterances))
+    heard = [json.loads(line)["text"] for line in done.out.splitlines()]
+    assert (tmp_path / "out/gate").is_file() == (guard == "on")
+    assert any(heard) and heard == [decoded[each.id] for each in utterances]
 
 
 def test_what_cannot_be_guarded_is_refused_by_name_or_left_as_it_is(guarded):

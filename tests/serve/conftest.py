@@ -46,15 +46,11 @@ def eventually(condition: Callable[[], object], patience: float = 300) -> None:
 
 @dataclass
 class Running:
-    """A server that listens.
-
-    Attributes:
-        web: uvicorn's server; SIGTERM sets its `should_exit`.
-    """
+    """A server that listens."""
 
     url: str
     server: Server
-    web: uvicorn.Server
+    web: uvicorn.Server  # SIGTERM sets its `should_exit`
 
     @property
     def port(self) -> int:

@@ -7,7 +7,6 @@ import shutil
 import threading
 import zipfile
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -17,17 +16,12 @@ import pytest
 import soundfile
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.card import score_line, update_card
 from ia3_speech.adapters.hub import copy_publishable
-from ia3_speech.adapters.load import labels_of_trained
 from ia3_speech.adapters.record import GATE, METADATA, read_record, write_record
-from ia3_speech.adapters.spec import term_at
 from ia3_speech.common.errors import UserError
 from ia3_speech.data.audio import load_audio
-from ia3_speech.data.utterance import Utterance
 from ia3_speech.routing.gate import measure_speech, write_gate
 from ia3_speech.serve.access import Access
-from ia3_speech.training.cross_validation import training_utterances
 from ia3_speech.voices import voice
 from tests.routing.test_routing import FAULTS, damage_gate
 from tests.serve.conftest import FILES
@@ -179,28 +173,11 @@ def mutants(value: dict | list) -> Iterator[dict | list]:
             yield changed
 
 
-def use_record(folder: Path, copies: Path) -> None:
-    """Call what reads an adapter's record, but for the server."""
-    registry.training_data(folder), training_utterances(term_at("odd", folder))
-    assert isinstance(voice.speaker_of(folder), str)
-    voice.new_to(folder, [Utterance("a-1", "a", "a-1", "a.wav", text="no")])
-    [*map(score_line, read_record(folder)["scores"])], labels_of_trained(str(folder), {})
-    copy_publishable(folder, copies, "me/a"), update_card(folder, overwrite=True)
-
-
 def test_odd_types_in_a_record_are_refused_or_do_no_harm(serving, adapters, tmp_path, caplog):
-    folder, copies = shutil.copytree(adapters["medical"], tmp_path / "odd"), tmp_path / "copies"
-    copies.mkdir()
-    whole, taken = read_record(folder) | MORE, []
-    for mutant in islice(mutants(whole), 0, None, 5):
-        (folder / METADATA).write_text(json.dumps(mutant))
-        with suppress(UserError):
-            use_record(folder, copies)
-            taken.append(mutant)
-    assert len(taken) > 20, "of entries such as labels, which may be anything"
+    folder = shutil.copytree(adapters["medical"], tmp_path / "odd")
     soundfile.write(tmp_path / "short.wav", np.zeros(4000), 16_000)
     with serving() as running:
-        for number, mutant in enumerate([*taken[::10], *islice(mutants(whole), 0, None, 150)]):
+        for number, mutant in enumerate(islice(mutants(read_record(folder) | MORE), 0, None, 100)):
             (folder / METADATA).write_text(json.dumps(mutant))
             registry.register(folder, "here", force=True)
             assert running.upload("sent", folder, replace="true").status_code in (201, 400), mutant

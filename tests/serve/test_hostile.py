@@ -33,15 +33,11 @@ EVENTS = ["", "[" * 90_000, "null", '{"type": []}', '{"type": "session.update", 
 
 @dataclass
 class Request:
-    """What goes over a bare socket, since clients write honest headers.
-
-    Attributes:
-        seconds: that the client waits for the answer, or its next bytes; 0: it leaves at once.
-    """
+    """What goes over a bare socket, since clients write honest headers."""
 
     kind: str
     data: bytes
-    seconds: float = 60.0
+    seconds: float = 60.0  # that the client waits for the answer, or its next bytes; 0: it leaves at once
 
     def send(self, port: int) -> tuple[int | None, bytes]:
         """The status and the body of the answer; None if the server waits for more, or has hung up."""
@@ -163,36 +159,33 @@ def hostile_requests(seed: int, count: int, adapter: Path) -> Iterator[Request]:
         return Request(f"{method:.10} {path:.60}", message(method, path))
 
     def wire() -> Request:
-        """Bytes, lengths and headers."""
-        kind, wrong, body = int(rng.integers(9)), message("POST", TRANSCRIBE, right), right
-        headers: dict[str, str | bytes] = {}
-        if kind == 0:
-            wrong = bent(wrong, 300)
-        elif kind == 1:
-            wrong = wrong[: rng.integers(1, len(wrong))]
-        elif kind == 2:
-            wrong = rng.bytes(rng.integers(1, 2_000))
-        elif kind == 3:
-            wrong = wrong.replace(b"\r\n", choose([b"\n", b"\r", b"\r\n\r\n"]), int(rng.integers(1, 12)))
-        elif kind == 4:
-            headers["content_length"] = choose(["-1", "0", "9" * 30, "1e3", "12, 13", "", "99999999"])
-        elif kind == 5:
-            headers["transfer_encoding"] = choose(["chunked", "gzip", "chunked, x"])
-            body = choose([b"zz\r\n", b"-1\r\n", b"fffffffffffffffff\r\n", b"5\r\nab", b"0\r\n\r\n"])
-        elif kind == 6:
-            name = choose(["content_type", "authorization", "origin", "host", "cookie"])
-            boundaries = ["", "é", "x" * 5_000, "limit; charset=utf-99"]
-            wrong_types = [f"multipart/form-data; boundary={boundary}" for boundary in boundaries]
-            headers[name] = choose(["", b"\xff\xfe", "x" * 50_000, b"a\0b", "http://[::", *wrong_types])
-        elif kind == 7:
-            body = form(*[(f"field{n}", "x", None) for n in range(rng.integers(150, 2_000))])
-        else:
-            heads = ["", ": ", f"x: {'y' * 20_000}", "content-disposition: attachment", b"x: \xff\xfe"]
-            named = ["name*=utf-8''%ff", "filename=x", b'name="\xff\xfe"']
-            heads += [b"content-disposition: form-data; " + encoded(name) for name in named]
-            body = b"--limit\r\n" + encoded(choose(heads)) + b"\r\n\r\nx\r\n--limit--\r\n"
-        data = message("POST", TRANSCRIBE, body, **headers) if kind > 3 else wrong
-        return Request(f"wire, {kind}", data, choose([0.0, 1.0, 1.0]))
+        """Bytes, lengths, headers and parts."""
+        whole = message("POST", TRANSCRIBE, right)
+        chunks = choose([b"zz\r\n", b"-1\r\n", b"fffffffffffffffff\r\n", b"5\r\nab", b"0\r\n\r\n"])
+        types = [
+            f"multipart/form-data; boundary={each}"
+            for each in ("", "é", "x" * 5_000, "limit; charset=utf-99")
+        ]
+        name = choose(["content_type", "authorization", "origin", "host", "cookie"])
+        value = choose(["", b"\xff\xfe", "x" * 50_000, b"a\0b", "http://[::", *types])
+        length = choose(["-1", "0", "9" * 30, "1e3", "12, 13", "", "99999999"])
+        heads = ["", ": ", f"x: {'y' * 20_000}", "content-disposition: attachment", b"x: \xff\xfe"]
+        named = (b"name*=utf-8''%ff", b"filename=x", b'name="\xff\xfe"')
+        head = choose([*heads, *(b"content-disposition: form-data; " + each for each in named)])
+        part = b"--limit\r\n" + encoded(head) + b"\r\n\r\nx\r\n--limit--\r\n"
+        wrong = [
+            bent(whole, 300),
+            whole[: rng.integers(1, len(whole))],
+            rng.bytes(rng.integers(1, 2_000)),
+            whole.replace(b"\r\n", choose([b"\n", b"\r", b"\r\n\r\n"]), int(rng.integers(1, 12))),
+            message("POST", TRANSCRIBE, right, content_length=length),
+            message("POST", TRANSCRIBE, chunks, transfer_encoding=choose(["chunked", "gzip", "chunked, x"])),
+            message("POST", TRANSCRIBE, right, **{name: value}),
+            message("POST", TRANSCRIBE, form(*[(f"field{n}", "x", None) for n in range(1_000)])),
+            message("POST", TRANSCRIBE, part),
+        ]
+        kind = int(rng.integers(len(wrong)))
+        return Request(f"wire, {kind}", wrong[kind], choose([0.0, 1.0, 1.0]))
 
     def frames() -> Request:
         """A WebSocket whose frames are no events, or no frames."""

@@ -177,14 +177,11 @@ def test_a_voice_belongs_to_its_key(serving, adapters, no_process):
         running.begin("anna", ONE, new="true")
         registry.register(adapters["accent"], "anna")
         (registry.adapters_dir() / "anna/hotwords.txt").write_text("codeine\n")
-        for path in ("voices/anna", "adapters/anna", "adapters/anna/download"):
-            for key, expected in ((TWO, 404), (ONE, 200)):
-                answer = running.send("GET", path, key)
-                assert answer.status_code == expected
+        answer = running.send("GET", "adapters/anna/download", ONE)
         assert "anna/hotwords.txt" not in zipfile.ZipFile(io.BytesIO(answer.content)).namelist()
         assert running.begin("anna", TWO).status_code == 403
-        assert running.send("GET", "voices", TWO).json()["data"] == []
-        assert running.send("GET", "voices", ONE).json()["data"] == [{"name": "anna"}]
+        for key, found in ((TWO, []), (ONE, [{"name": "anna"}])):
+            assert running.send("GET", "voices", key).json()["data"] == found
         assert {*running.models(ONE)} - {*running.models(TWO)} == {"anna"}
         assert running.send("GET", "voices", "nobody").status_code == 401
         running.begin("own", TWO)

@@ -89,7 +89,5 @@ def test_the_command_cuts_drops_and_lists(spoken, base_folder, tmp_path, run_com
     assert short.end == pytest.approx(len(waves[2]) / SAMPLE_RATE)
     assert len(cut) >= 2 and all(u.id.startswith("a-1-") and u.labels == {"accent": "x"} for u in cut)
     assert all(u.end - u.start <= 12 and "zebras" not in u.text for u in cut)
-    assert "in/text: does not align:\na-1, " in result.err and "zebras" in result.err
-    listed = (tmp_path / "out.dropped.txt").read_text()
-    assert "a-1, " in listed and "zebras" in listed
-    assert "1 long recording became " in result.out and f"(listed in {tmp_path}/out.dropped" in result.out
+    for told in (result.err, (tmp_path / "out.dropped.txt").read_text()):
+        assert "a-1, " in told and "zebras" in told

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from ia3_speech.adapters.record import GATE, read_record, write_record
 from ia3_speech.adapters.spec import term_at
 from ia3_speech.commands import corrections as corrections
 from ia3_speech.common.errors import UserError
-from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.training.cross_validation import training_utterances
 from ia3_speech.voices import store, voice
@@ -28,8 +26,7 @@ WORDY = NO_DROPOUT | {"layerdrop": 0.0, "mask_time_prob": 0.0, "sharpness": 50, 
 
 @pytest.fixture
 def place(tmp_path, save_base) -> Path:
-    """A folder with new recordings, and data/train, which an adapter of the speaker 042, which is registered
-    as anna, was trained on. Its random base writes too many words, which learning makes fewer."""
+    """A folder with new recordings, and data/train, which the adapter anna of speaker 042 was trained on."""
     save_base(tmp_path / "base", seed=2, **WORDY)
     record(tmp_path / "data/train", 6)
     record(tmp_path / "new", 4, seed=1)
@@ -137,21 +134,3 @@ def test_learning_registers_only_adapters_that_are_better_by_folds(place, monkey
     assert sorted(path.name for path in store.store_of("anna").iterdir()) == ["audio", "data"]
     with pytest.raises(UserError, match="nothing new"):
         learn()
-
-
-def test_a_store_is_read_whole_while_it_is_replaced():
-    stored = [Utterance(id, "anna", id, f"{id}.flac", text="no", duration=2.0) for id in "abc"]
-    (store.store_of("anna") / "audio").mkdir(parents=True)
-    voice.write_store("anna", stored)
-
-    def replace_often() -> None:
-        for number in range(60):
-            voice.write_store("anna", stored[: 1 + number % 3])
-
-    writer = threading.Thread(target=replace_often)
-    writer.start()
-    try:
-        while writer.is_alive():
-            assert len(voice.read_store("anna")) in (1, 2, 3)
-    finally:
-        writer.join()
