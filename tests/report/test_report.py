@@ -161,5 +161,5 @@ def test_links_are_quoted(tmp_path, name, link):
 
 def test_pipes_run_only_where_allowed(tmp_path, caplog):
     touched = tmp_path / "touched"
-    assert embedded_audio([utterance(f"touch {touched} |")], allow_pipes=False) == {}
+    assert embedded_audio([utterance(f"touch {touched} |")]) == {}
     assert not touched.exists() and "is a shell command (pass `allow_pipes`" in caplog.text
