@@ -133,8 +133,6 @@ class Bank:
         adapters = list(self.loaded.values())
         return sum(tensor.nbytes for a in adapters for tensor in (a.values, *a.head.values()))
 
-    # --- edits ----------------------------------------------------------------------------------------------
-
     def add(self, name: str, adapter: Adapter | Path | str | None = None) -> None:
         """Load an adapter under `name`.
 
@@ -258,8 +256,6 @@ class Bank:
             self.config = IA3Config(tuple({target.placement for target in targets}))
             insert_vectors(model, targets, self.config)
         self.vectors = {vector.target: vector for vector in vectors(model).values()}
-
-    # --- batches --------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def logits(

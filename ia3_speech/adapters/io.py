@@ -55,9 +55,6 @@ MINI_NAME = (
 )
 
 
-# --- writing ------------------------------------------------------------------------------------------------
-
-
 def save_adapter(
     model: nn.Module,
     folder: Path | str,
@@ -165,9 +162,6 @@ def write_folder(
     return Path(folder)
 
 
-# --- PEFT's layout -----------------------------------------------------------------------------------------
-
-
 def peft_can_express(model: nn.Module, adapter: Adapter) -> bool:
     """Whether PEFT would load the whole adapter, and every vector would have its effect there.
 
@@ -219,9 +213,6 @@ def peft_config(model: nn.Module, adapter: Adapter) -> dict[str, Any]:
         "target_modules": names(modules),
         "task_type": None,  # PEFT has none for CTC
     }
-
-
-# --- reading ------------------------------------------------------------------------------------------------
 
 
 def read_adapter(model: nn.Module, term: Term) -> Adapter:

@@ -96,9 +96,6 @@ def base_of(
         raise BaseError(f"{error} (the adapter {spec} records it; give its folder as `base`)") from None
 
 
-# --- sums ---------------------------------------------------------------------------------------------------
-
-
 def read_sum(model: nn.Module, spec: AdapterSpec) -> Adapter:
     """The sum of the terms, adapters of `model`'s base; a single term of weight 1 is its adapter unchanged.
     Raises AdapterError as `read_adapter` and `combine`."""
@@ -195,9 +192,6 @@ def sum_heads(heads: Sequence[tuple[Head, float]], base: Head) -> dict[str, torc
         name: weighted_sum([head[name] for head, _ in heads], weights, tensor.double()).float()
         for name, tensor in base.items()
     }
-
-
-# --- labels -------------------------------------------------------------------------------------------------
 
 
 def combine_records(

@@ -153,9 +153,6 @@ def scaled(name: str, parameter: torch.Tensor, vectors: list[IA3Vector]) -> torc
     return rounded
 
 
-# --- an ordinary checkpoint ---------------------------------------------------------------------------------
-
-
 def export_terms(
     spec: AdapterSpec, out: Path, *, base: str | Path | None = None, dtype: str = "float32"
 ) -> Base:

@@ -93,9 +93,6 @@ def insert(model: nn.Module, config: Config, seed: int = 0) -> Inserted:
     return state.inserted
 
 
-# --- the methods --------------------------------------------------------------------------------------------
-
-
 def insert_peft(model: nn.Module, config: Config, **options: Any) -> Parameters:
     """Any tuner of PEFT, on the modules in its options, else on the modules of placements and layers."""
     import peft
@@ -166,9 +163,6 @@ def add_user_method(method: str | None) -> None:
         METHODS[name] = getattr(module, name)
     except (OSError, SyntaxError, ImportError, AttributeError) as error:
         raise AdapterError(f"`method={method}`: {error} (FILE.py:NAME: docs/architecture.md)") from error
-
-
-# --- files --------------------------------------------------------------------------------------------------
 
 
 def save_method(base: Base, folder: Path, labels: dict[str, str], training: dict[str, Any]) -> int:

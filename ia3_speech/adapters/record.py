@@ -39,9 +39,6 @@ PLACED = ("lora", "dora", "vera", "peft")  # methods beside IA³ that stand on t
 DAMAGED = "(damaged: restore a copy, or write it again)"
 
 
-# --- the types of the entries of ia3_speech.json that are read; further entries may be anything -------------
-
-
 class Fingerprint(TypedDict, total=False):
     architecture: str
     classes: int
@@ -157,9 +154,6 @@ class Adapter:
         return {target.vector_path: tensor for target, tensor in self.vectors.items()} | self.head
 
 
-# --- the file -----------------------------------------------------------------------------------------------
-
-
 def read_json(file: Path, kind: Any = dict[str, Any]) -> dict[str, Any]:
     """The object in a JSON file, whose entries have the types of `kind`, such as a TypedDict. Raises
     AdapterError that names the file, and the entry of a wrong type."""
@@ -249,9 +243,6 @@ def ia3_config(record: Mapping[str, Any], folder: Path) -> IA3Config:
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
     write_json(folder / METADATA, record)
-
-
-# --- the base -----------------------------------------------------------------------------------------------
 
 
 def same_base(recorded: dict[str, Any], other: dict[str, Any]) -> bool:

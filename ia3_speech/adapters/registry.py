@@ -56,9 +56,6 @@ def adapters_dir() -> Path:
     return home() / "adapters"
 
 
-# --- look-up ------------------------------------------------------------------------------------------------
-
-
 def check_name(name: str) -> str:
     """`name` in Unicode's composed form (NFC). Raises BadName if `name_fault` finds a fault."""
     name = unicodedata.normalize("NFC", name)
@@ -179,9 +176,6 @@ def registered_names() -> list[str]:
             entry.name for entry in adapters_dir().iterdir() if entry.name[0] != "." and is_adapter(entry)
         )
     return []
-
-
-# --- changes ------------------------------------------------------------------------------------------------
 
 
 def register(

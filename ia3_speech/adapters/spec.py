@@ -143,9 +143,6 @@ def short_name(term: Term) -> str:
     return folder.parent.name if folder.name == "adapter" else folder.name
 
 
-# --- the grammar --------------------------------------------------------------------------------------------
-
-
 def parse_expression(
     expression: str, find: Callable[[str], Value | None], unknown: Callable[[str, str], Exception]
 ) -> Iterator[tuple[str, Value, float]]:
@@ -178,9 +175,6 @@ def finite_number(text: str) -> float | None:
     with suppress(ValueError):
         return number if isfinite(number := float(text)) else None
     return None
-
-
-# --- parsing ------------------------------------------------------------------------------------------------
 
 
 def parse_adapter(

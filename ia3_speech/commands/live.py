@@ -128,9 +128,6 @@ def transcribe_live(
     return 128 + interrupted[0]
 
 
-# ---- input
-
-
 def standard_input(raw: int | None) -> Iterable[np.ndarray]:
     """The samples that are piped into stdin; reads the header. Raises UserError."""
     if sys.stdin is None or sys.stdin.isatty():
@@ -198,9 +195,6 @@ def interruption() -> Iterator[list[int]]:
         yield interrupted
     finally:
         restore()
-
-
-# ---- output
 
 
 class LiveOutput:

@@ -167,9 +167,6 @@ def provenance() -> dict[str, Any]:
     return {"command": command, "commit": commit or None, "dirty": bool(changes)}
 
 
-# ---- digests
-
-
 def digest_of(source: Source) -> str:
     """SHA-256 of a file or folder, or of several; "absent" if it is missing."""
     if source is None:

@@ -116,9 +116,6 @@ def shortest_input(length: int, kernels: Kernels) -> int:
     return length
 
 
-# --- inputs that prove the vectors --------------------------------------------------------------------------
-
-
 def encoder_config(config: Any) -> Any:
     """The part of a model's configuration that describes its encoder: sizes, convolutions."""
     return getattr(config, "encoder_config", None) or getattr(config, "audio_config", None) or config
@@ -138,9 +135,6 @@ def whisper_probe(config: Any) -> "dict[str, torch.Tensor]":
     first = torch.tensor([[config.decoder_start_token_id]])
     mel = noise(config.num_mel_bins, 2 * config.max_source_positions)
     return {"input_features": mel, "decoder_input_ids": first}
-
-
-# --- lengths of features and logits -------------------------------------------------------------------------
 
 
 def feature_encoder_kernels(config: Any, _extractor: Any) -> Kernels:
@@ -182,8 +176,6 @@ PARAKEET = replace(  # windows that extend beyond both ends: one for each whole 
     kernels=lambda _, extractor: [(extractor.hop_length, extractor.hop_length)],
     downsampling=parakeet_subsampling,
 )
-
-# --- methods that are replaced while vectors are attached ---------------------------------------------------
 
 
 def wavlm_self_attention(
@@ -227,8 +219,6 @@ def wavlm_self_attention(
     mean = weights.view(batch, heads, time, time).mean(1, keepdim=True)
     return self.out_proj(context.reshape(batch, time, heads * width)), mean.expand(-1, heads, -1, -1)
 
-
-# --- the architectures --------------------------------------------------------------------------------------
 
 WAV2VEC2 = Architecture(
     layers="{body}.encoder.layers",
@@ -317,8 +307,6 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "whisper": WHISPER,
 }
-
-# --- the positions of an adapter's vectors ------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -135,9 +135,6 @@ def trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
         yield from ia3.head_parameters(model).items()
 
 
-# --- freezing -----------------------------------------------------------------------------------------------
-
-
 def freeze(model: nn.Module) -> list[tuple[Any, str, Any]]:
     """Switch off the gradient of every weight and of the convolutional front end (transformers asks for one
     in training), LayerDrop, the running statistics of batch norms, and masks that are longer than a batch.
@@ -159,9 +156,6 @@ def freeze(model: nn.Module) -> list[tuple[Any, str, Any]]:
     if hasattr(model.base_model, MASKING):
         setattr(model.base_model, MASKING, MethodType(mask_if_it_fits, model.base_model))
     return before
-
-
-# --- hooks --------------------------------------------------------------------------------------------------
 
 
 def keep_in_eval_mode(module: nn.Module, _args: tuple) -> None:
@@ -194,9 +188,6 @@ def mask_if_it_fits(
 
 
 HOOKS = (keep_in_eval_mode, scale_input, scale_output)
-
-
-# --- the proof ----------------------------------------------------------------------------------------------
 
 
 def check_liveness(model: nn.Module) -> None:

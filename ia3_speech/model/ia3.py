@@ -139,9 +139,6 @@ def vectors(model: nn.Module) -> dict[str, IA3Vector]:
     return {name: module for name, module in model.named_modules() if isinstance(module, IA3Vector)}
 
 
-# --- a model's entry in the table of architectures ----------------------------------------------------------
-
-
 def architecture_of(model: nn.Module) -> Architecture:
     """The model's entry in ARCHITECTURES. Raises AdapterError if there is none."""
     name = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
@@ -188,9 +185,6 @@ def layers_of(model: nn.Module) -> tuple[str, nn.ModuleList]:
     return path, model.get_submodule(path)
 
 
-# --- target modules -----------------------------------------------------------------------------------------
-
-
 def all_target_modules(model: nn.Module) -> list[TargetModule]:
     """Every target module of a model, layer by layer. Raises AdapterError for an unknown architecture."""
     architecture, (path, layers) = architecture_of(model), layers_of(model)
@@ -230,9 +224,6 @@ def target_modules(model: nn.Module, config: IA3Config) -> list[TargetModule]:
 def vector_size(model: nn.Module, target: TargetModule) -> int:
     """d, the number of parameters of a vector at a target module."""
     return model.get_submodule(target.module).weight.shape[target.weight_axis]
-
-
-# --- numbers of trained parameters --------------------------------------------------------------------------
 
 
 def parameter_table(model: nn.Module) -> str:

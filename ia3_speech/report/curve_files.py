@@ -62,9 +62,6 @@ class TradeOff(NamedTuple):
     points: list[TradeOffPoint]  # the scaled adapter first, by scale, then others, by option and value
 
 
-# ---- readers: each raises UserError with the name of a file that is not in its format
-
-
 @contextmanager
 def reading(file: Path) -> Iterator[None]:
     try:
@@ -109,9 +106,6 @@ def read_rate(row: Json, prefix: str = "") -> Rate:
     return Rate(float(row[f"{prefix}wer"]), None if low is None else (low, high))
 
 
-# ---- tables
-
-
 def learning_curve_table(curve: LearningCurve) -> Table:
     """The median of the seeds, their range, and the change of the median, by amount of audio."""
     base = curve.base.value
@@ -148,9 +142,6 @@ def trade_off_table(trade_off: TradeOff) -> Table:
 def spread(rates: Sequence[float]) -> str:
     """`31.2 to 33.0`, the range of several seeds; `–` for a single seed."""
     return f"{percent(min(rates))} to {percent(max(rates))}" if len(rates) > 1 else "–"
-
-
-# ---- writers, from the systems of an experiment
 
 
 def rate_fields(result: Result, prefix: str = "") -> Json:

@@ -111,9 +111,6 @@ def make_sections(
     return sections
 
 
-# ---- header
-
-
 def summary_sentences(report: ReportData) -> Iterator[str]:
     """The effect on the test set, on sentences that are not in training, and on out-of-domain speech."""
     result = report.system.result
@@ -177,9 +174,6 @@ def report_warnings(report: ReportData) -> Iterator[str]:
     yield from sentences.size_warnings(measured, "the test set")
     if report.out_of_domain:
         yield from sentences.size_warnings(report.out_of_domain, "the out-of-domain set")
-
-
-# ---- contents of the sections
 
 
 def result_notes(report: ReportData) -> Iterator[str]:

@@ -153,9 +153,6 @@ def shown_cell(cell: Cell, few_clusters: bool = False) -> tuple[str, str, str]:
     return true_minus(cell_text(cell)) if isinstance(cell, int | float) else cell_text(cell), "", ""
 
 
-# ---- the tables that page.js draws; players: {utterance id: src}, of audio that browsers play
-
-
 def linked_audio(utterances: Iterable[Utterance], folder: Path) -> dict[str, str]:
     """Links, relative to `folder`, to existing files that browsers play; a segment ends in `#t=1.5,3.2`.
 

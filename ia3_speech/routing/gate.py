@@ -100,9 +100,6 @@ def speech_statistics(points: np.ndarray) -> SpeechStatistics:
     return SpeechStatistics(len(points), mean, (points - mean).T @ (points - mean))
 
 
-# --- the file -----------------------------------------------------------------------------------------------
-
-
 def write_gate(folder: Path, speech: SpeechStatistics, fingerprint: dict[str, Any]) -> None:
     """Write gate.safetensors into the folder of an adapter, or of a base, with this front end.
 
@@ -258,9 +255,6 @@ def checked_tensors(file: Any, types: Mapping[str, str], shapes: Sequence[list[i
     if not all(np.isfinite(value).all() for value in values):
         raise ValueError("holds no numbers of speech")
     return values
-
-
-# --- the choice ---------------------------------------------------------------------------------------------
 
 
 class GaussianGate:

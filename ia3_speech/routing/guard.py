@@ -92,9 +92,6 @@ def inputs_of(gate: float, base: Sequence[float], adapter: Sequence[float]) -> n
     return np.array([gate, means[1] - means[0], logs[1] - logs[0]])
 
 
-# --- the file -----------------------------------------------------------------------------------------------
-
-
 def write_rule(folder: Path, rule: Rule, fingerprint: dict[str, Any]) -> None:
     """Write guard.json into the folder of an adapter or of a base."""
     record = {"schema": SCHEMA, "fingerprint": fingerprint, "inputs": [*INPUTS]}
@@ -138,9 +135,6 @@ def base_rule(base: "Base") -> Rule:
     """The rule in the base's folder; for a base without one, mini's. Raises UserError as `read_rule`."""
     folder = Path(base.model.config.name_or_path)
     return read_rule(folder, base.fingerprint) if (folder / GUARD).is_file() else read_rule(MINI)
-
-
-# --- the fit ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,6 @@ from ia3_speech.scoring.table import Bounds, Rate
 MARK = "*"  # of a row whose interval is from few clusters
 NOT_IMPROVED = "no epoch of the training improved on its start, so the adapter is as it started"
 
-# ---- what was gained, what it costs
-
 
 def gain(result: Result, base: Result | None = None, baseline: Result | None = None) -> str:
     """`63.8 → 39.0 % word errors with LM; the adapter lowers the word error rate from …`, without a
@@ -109,9 +107,6 @@ def direction(change: Rate) -> str:
     return "better" if change.bounds[1] < 0 else "worse"
 
 
-# ---- warnings, without full stops
-
-
 def no_help(rates: ErrorRates, with_lm: bool, place: str, probability: float, minimum: float) -> str:
     """Why an adapter is not known to help; empty if it helps.
 
@@ -147,9 +142,6 @@ def size_warnings(result: Result, name: str) -> Iterator[str]:
         yield f"{name} is too small to tell the change from chance: its interval {interval} % includes 0"
     if result.few_clusters:
         yield f"{name} has {units} only, so that the intervals are too narrow"
-
-
-# ---- notes
 
 
 def no_overlap_sentence(result: Result) -> str | None:

@@ -151,8 +151,6 @@ class Engine:
         for folder in [*self.cache.loaded]:
             self.cache.drop(folder)
 
-    # ---- the engine's thread
-
     def run(self) -> None:
         batch: list[QueuedPiece] = []
         try:

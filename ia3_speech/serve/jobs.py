@@ -144,9 +144,6 @@ class Jobs:
                     logger.error("defect: the process of a job ended with %d", code)
 
 
-# ---- the process of a job
-
-
 def report(name: str, **content: Any) -> None:
     atomic.write_json(voice_folder(name) / REPORT, content)
 

@@ -145,9 +145,6 @@ async def in_thread(function: Any, *arguments: Any, **options: Any) -> Any:
         raise bad_value("model", "An adapter of this model can't be loaded.") from error
 
 
-# ---- server-sent events
-
-
 async def events_of(transcriber: Transcriber, wave: np.ndarray) -> AsyncIterator[str]:
     """A delta for each segment as soon as it is recognised, then the whole text: all deltas joined."""
     parts = make_parts(transcriber.recognizer.stream(wave))
@@ -169,9 +166,6 @@ async def events_of(transcriber: Transcriber, wave: np.ndarray) -> AsyncIterator
 
 def event(content: dict[str, Any]) -> str:
     return f"data: {json.dumps(content, ensure_ascii=False)}\n\n"
-
-
-# ---- models
 
 
 def model_record(name: str, created: float) -> dict[str, Any]:

@@ -210,8 +210,6 @@ class Connection:
         session = {"id": self.id, "object": "realtime.transcription_session", "include": None}
         return session | self.settings.model_dump()
 
-    # ---- client events
-
     async def update(self, changes: Any) -> None:
         if not isinstance(changes, dict):
             raise bad_value("session", "session must be an object.")
@@ -281,8 +279,6 @@ class Connection:
                 await self.complete((self.received - self.origin) / RATE)
         finally:
             self.begin_stream()
-
-    # ---- server events
 
     async def send_events(self, events: Sequence[StreamEvent]) -> None:
         """Send the results; with turn detection each final text is an item."""

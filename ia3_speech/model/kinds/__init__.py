@@ -76,8 +76,6 @@ class Base(ABC):
     hallucinates_on_silence: ClassVar[bool] = False  # audio without speech is then left out
     languages: ClassVar[Sequence[str]] = ()  # codes to choose from; none: the base writes one language
 
-    # --- of each kind ---------------------------------------------------------------------------------------
-
     @abstractmethod
     def features(self, wave: np.ndarray, depth: int | None = None) -> torch.Tensor:
         """(samples,), float32, 16 kHz → (frames, channels): the output of the frozen part for an utterance.
@@ -166,8 +164,6 @@ class Base(ABC):
         """The words of a row's hypothesis with frames and confidences; None: forced alignment of `logits`
         finds them (`decoding.word_times`). `seconds`: of the row's audio."""
         return None
-
-    # --- of all kinds ---------------------------------------------------------------------------------------
 
     def require(self, ability: Ability) -> None:
         """Raises UserError unless bases of this kind have the ability."""

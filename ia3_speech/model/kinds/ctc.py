@@ -94,8 +94,6 @@ class CTC(Base):
             vocabulary = replace(vocabulary, blank=blank)
         return cls(name, model.eval().requires_grad_(False), processor, vocabulary, fingerprint(model))
 
-    # --- lengths --------------------------------------------------------------------------------------------
-
     @cached_property
     def kernels(self) -> Kernels:
         """The steps from samples to `features`."""
@@ -144,8 +142,6 @@ class CTC(Base):
     def samples(self, frames: int) -> int:
         """The fewest samples that give that many frames (or the next multiple of `frame_multiple`)."""
         return shortest_input(frames + -frames % self.frame_multiple, self.kernels + self.downsampling)
-
-    # --- audio → logits -------------------------------------------------------------------------------------
 
     @property
     def extraction(self) -> FeatureExtraction:
@@ -201,8 +197,6 @@ class CTC(Base):
             logits = model(**self.extraction.batch(features)).logits
         frames = torch.tensor([output_length(n, self.downsampling) for n in lengths])
         return logits, frames.to(self.device)
-
-    # --- logits → losses, texts -----------------------------------------------------------------------------
 
     def losses(
         self, encoded: torch.Tensor, frames: torch.Tensor, targets: Sequence[Sequence[int]]

@@ -96,8 +96,6 @@ class Whisper(Base):
         vocabulary = Tokens(dict(tokenizer.get_vocab()), -1, " ", "mixed", tokenizer=tokenizer)
         return cls(name, model.eval().requires_grad_(False), processor, vocabulary, fingerprint(model))
 
-    # --- audio → the encoder's output -----------------------------------------------------------------------
-
     @torch.no_grad()
     def features(self, wave: np.ndarray, depth: int | None = None) -> torch.Tensor:
         """(frames, mels) of the utterance alone: `forward` adds the window's silence."""
@@ -129,8 +127,6 @@ class Whisper(Base):
     def front_end(self, features: torch.Tensor) -> torch.Tensor:
         """The convolutions' output: their channels separate kinds of speech better than the mel bands."""
         return convolve(self.model.get_encoder(), features[None])[0]
-
-    # --- the encoder's output → losses ----------------------------------------------------------------------
 
     @property
     def is_multilingual(self) -> bool:
@@ -278,8 +274,6 @@ class Whisper(Base):
         """The text as Whisper writes: if it is in one case, with a capital and a full stop."""
         text = " ".join(text.split())
         return text if as_is else written(text)
-
-    # --- the encoder's output → texts -----------------------------------------------------------------------
 
     @property
     def greedy(self) -> Generation:
