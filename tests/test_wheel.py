@@ -62,14 +62,6 @@ def test_it_contains_the_package_and_nothing_else(installed):
     assert [name for name in listed.stdout.splitlines() if not (installed / name).is_file()] == []
 
 
-def test_train_finds_the_configuration_and_speech_of_the_package(installed):
-    """README's `ia3-speech train --config ia3_plus`, up to the check of texts and audio."""
-    speech = installed / "ia3_speech/out_of_domain/librispeech_dev"
-    sets = ("--train", str(speech), "--dev", str(speech), "--out", "exp")
-    printed = run(installed, "train", "--config", "ia3_plus", "--base", "mini", *sets, "--check")
-    assert printed == f"{speech}: 30 utterances can be trained on\n"
-
-
 def test_transcribe_finds_mini(installed):
     speech = next((installed / "ia3_speech/out_of_domain/librispeech_dev/audio").glob("422-*-0030.ogg"))
     transcript = json.loads(run(installed, "transcribe", "--format", "json", str(speech)))

@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from functools import partial
@@ -25,14 +24,14 @@ PAGE = Path(__file__).parents[2] / "egs/browser/page.sh"
 
 
 @pytest.fixture
-def site(tmp_path, tiny_folder, speaker42) -> Path:
+def site(tmp_path, tiny_folder, speaker42, forking_path) -> Path:
     """The folder that page.sh writes, with the voice speaker42; `nobody` is named, and it goes on."""
     if subprocess.run(["npm", "view", "onnxruntime-web@1.30.0", "version"], capture_output=True).returncode:
         pytest.skip("the npm registry has no onnxruntime-web@1.30.0, or is not reached")
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", PAGE, "--out", tmp_path / "site", "--base", tiny_folder, "--adapters", "nobody speaker42"],
-        env=os.environ | {"PATH": path, "PYTHONPATH": str(PAGE.parents[2])}, capture_output=True, text=True,
+        env=os.environ | {"PATH": forking_path, "PYTHONPATH": str(PAGE.parents[2])}, capture_output=True,
+        text=True,
     )  # fmt: skip
     assert done.returncode == 1 and done.stderr.startswith("error: nobody: ")
     assert done.stdout.endswith(f"{tmp_path / 'site'}: {tiny_folder.name} with speaker42\n")
