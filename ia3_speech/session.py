@@ -20,6 +20,7 @@ from math import isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ia3_speech.adapters import registry
 from ia3_speech.adapters.card import other_method
 from ia3_speech.adapters.record import GATE, GUARD, SEARCH_FILES, STORED_LM_WEIGHTS, is_ours
 from ia3_speech.adapters.spec import AUTO, BASE_ALONE, AdapterSpec, parse_adapter
@@ -114,6 +115,8 @@ class Session:
             spec = replace(spec, guard=is_guarded(spec, self.test_time))
         if spec.choice or spec.guard:
             return self.routed_recognizer(spec, compute, hotwords, language)
+        for folder in spec.folders:
+            registry.note_use(folder)
         external = compute is not None
         if not external and self.cache:
             compute = self.cache.logits

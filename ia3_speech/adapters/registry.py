@@ -15,6 +15,7 @@ lock, copy into a temporary folder and move it in, so no reader sees half an ada
 import os
 import re
 import shutil
+import time
 import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -33,6 +34,8 @@ from ia3_speech.common.formatting import shorten
 
 HOME = "IA3_SPEECH_HOME"
 REGISTRATION = "store.json"  # where an adapter came from, beside its files
+USED = ".used"  # beside these, changed on each day on which the adapter is used
+DAY = 24 * 3600.0  # seconds
 
 MAX_NAME = 64  # characters, and at most 192 bytes: with a prefix and a suffix a file system allows 255
 VERSION = re.compile(r"(@\d{1,6})+$")  # the end of an earlier adapter's name
@@ -252,7 +255,17 @@ def remove(name: str) -> None:
             return
         with replacing(folder) as empty:  # so that a kill leaves no half adapter under the name
             empty.mkdir()
-        folder.rmdir()
+        shutil.rmtree(folder)  # a request may just have noted its use
+
+
+def note_use(folder: Path) -> None:
+    """Note that the adapter in a folder is used now, if it is registered: the time of its file USED, with a
+    day's resolution. A registry that is read-only stays as it is."""
+    file = folder / USED
+    if folder.parent == adapters_dir() and not folder.is_symlink():
+        with suppress(OSError):
+            if not file.exists() or time.time() - file.stat().st_mtime > DAY:
+                file.touch()
 
 
 def rename(name: str, new: str) -> None:

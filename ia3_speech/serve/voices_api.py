@@ -140,12 +140,15 @@ def delete_voice(name: str, server: ServerOf, client: ClientOf) -> dict[str, Any
     """Delete a voice, also while it learns, and the adapters that were made of it. An adapter that is older
     than the voice stays, unless an administrator's key deletes it."""
     name = known_voice(name, voice_names()) if client.admin else existing_voice(name, server, client)
-    removal = store.remove_voice(name, adapter=client.admin)
+    may_remove = lambda other: client.admin or client.may_manage(other)  # noqa: E731
+    removal = store.remove_voice(name, adapter=client.admin, may_remove=may_remove)
     logger.info("%s, by key %s", removal, client.name)
     for version in removal.adapters:
         server.engine.forget(version)
     server.session.cached_gates.clear()
-    return {"id": name, "object": "voice", "deleted": True}
+    left = [other for other in removal.shared if client.admin or client.may_use(other)]
+    answer = {"id": name, "object": "voice", "deleted": True}
+    return answer | {"adapters": removal.adapters, "adapters_left": left}
 
 
 @router.post("/v1/voices/{name}/recordings", status_code=201)

@@ -10,13 +10,14 @@ import _thread
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import read_json, read_summary
+from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.common import atomic
 from ia3_speech.common.errors import StoreLocked, UserError
 from ia3_speech.common.formatting import plural
@@ -131,23 +132,65 @@ def interrupted_by_removal(name: str) -> Iterator[None]:
         ended.set()
 
 
+def last_used(name: str) -> float:
+    """The Unix time at which a voice was last changed, or used for recognition (see `registry.note_use`)."""
+    folders = [store_of(name), voice_folder(name)]
+    folders += [registry.adapters_dir() / version for version in versions_of(name)]
+    files = [file for folder in folders if folder.exists() for file in (folder, *folder.rglob("*"))]
+    return max((file.stat().st_mtime for file in files), default=time.time())
+
+
 class Removal(NamedTuple):
     """The data of a deleted voice."""
 
     name: str
     recordings: int
-    adapters: list[str]  # earlier versions too
+    adapters: list[str]  # earlier versions too, and other adapters of this person alone
     files: int  # on consent and jobs
+    shared: list[str]  # adapters of this and other people's speech, which stay
 
     def __str__(self) -> str:
+        names = ", ".join(self.shared)
+        commands = "; ".join(f"ia3-speech adapters remove {name}" for name in self.shared)
         return (
             f"{self.name}: deleted {plural(self.recordings, 'recording')} with texts; adapters: "
             f"{', '.join(self.adapters) or 'none'}; {plural(self.files, 'file')} on consent and jobs"
+            f"{f'; of this and other speech, and still there: {names} ({commands})' if names else ''}"
         )
 
 
-def remove_voice(name: str, *, adapter: bool = True) -> Removal:
-    """Delete everything that is stored of a voice; its training is interrupted.
+def adapters_with_voice(name: str, deleted: Collection[str], *, whole: bool) -> dict[str, bool]:
+    """Other registered adapters that a voice is a part of, by their records → whether they hold the speech of
+    others too: sums, means, adapters with its speaker label, and adapters whose training started from it.
+
+    Args:
+        deleted: the voice's adapters that are deleted; a sum is also found by the checksums of its terms.
+        whole: the voice is deleted with all its adapters: names and speaker labels count, too.
+    """
+    folders = {each: registry.adapters_dir() / each for each in registry.registered_names()}
+    own = [folders[version] for version in deleted if version in folders]
+    labels = [str(read_summary(folder).get("labels", {}).get("speaker", name)) for folder in own]
+    person = {weights_sha256(folder) for folder in own} | ({name, *deleted, *labels} if whole else set())
+    known, found = {*person}, {}
+    records = {each: read_summary(folder) for each, folder in folders.items() if each not in deleted}
+    for _ in records:  # a sum of sums names only these
+        for other, record in records.items():
+            training, speaker = record.get("training", {}), str(record.get("labels", {}).get("speaker", ""))
+            terms = [{str(term.get("name")), term.get("sha256")} for term in training.get("terms", [])]
+            start = {training.get("init_adapter")} - {None}
+            parts = [*terms, *([start] if start else []), *({each} for each in speaker.split("+") if each)]
+            if any(part & known for part in parts):
+                is_alone = all(part & person for part in parts) and not is_stored(other)
+                found[other] = not is_alone
+                known |= {other, weights_sha256(folders[other])}
+    return found
+
+
+def remove_voice(
+    name: str, *, adapter: bool = True, may_remove: Callable[[str], bool] = lambda name: True
+) -> Removal:
+    """Delete everything that is stored of a voice; its training is interrupted. Other adapters with this
+    person's speech alone are deleted, too; see `adapters_with_voice`.
 
     The voice is marked first, so that nothing more is stored in it, and its record is deleted last: after an
     interruption the rest still belongs to its owner, and another call deletes it.
@@ -156,6 +199,7 @@ def remove_voice(name: str, *, adapter: bool = True) -> Removal:
         adapter: delete the adapter and its earlier versions. Otherwise, if the adapter is older than the
             voice, only the versions that were trained on corrections are deleted; the newest of the others
             takes the name again.
+        may_remove: whether another adapter of this name may be deleted; else it counts as shared.
 
     Raises:
         UserError: nothing has this name, or (StoreLocked) another command does not end.
@@ -178,6 +222,9 @@ def remove_voice(name: str, *, adapter: bool = True) -> Removal:
         if not (adapter or record.get("made")):
             trainings = {v: read_summary(registry.adapters_dir() / v).get("training", {}) for v in adapters}
             adapters = [version for version in adapters if "corrections" in trainings[version]]
+        related = adapters_with_voice(name, adapters, whole=adapter or bool(record.get("made")))
+        shared = [other for other, is_shared in related.items() if is_shared or not may_remove(other)]
+        adapters += [other for other in related if other not in shared]
         for version in adapters:
             with suppress(registry.UnknownAdapter):  # damaged
                 registry.remove(version)
@@ -189,4 +236,4 @@ def remove_voice(name: str, *, adapter: bool = True) -> Removal:
             shutil.rmtree(file) if file.is_dir() else file.unlink()
         (folder / VOICE).unlink()
         folder.rmdir()
-    return Removal(name, recordings, adapters, len(files) + bool(record))
+    return Removal(name, recordings, adapters, len(files) + bool(record), shared)
