@@ -56,6 +56,7 @@ TENSORS = {"mean": "F32", "deviation": "F32", "correlation": "F16"}
 # fp16 may lower an eigenvalue of the correlations by this; shrinkage makes up for it.
 ROUNDING = SHRINKAGE / 2
 CONSTANT = 1e-3  # share of the mean variance: the variance of a channel that never changes
+MAX_SPREAD = 3.0  # of an adapter's speech, relative to that of general speech; beyond it, a gate is refused
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,11 @@ class SpeechStatistics:
     count: int
     mean: np.ndarray
     scatter: np.ndarray
+
+    @property
+    def spread(self) -> float:
+        """The root of the mean variance of the channels."""
+        return float(np.sqrt(np.diag(self.scatter).mean() / (self.count - 1)))
 
 
 def utterance_point(base: "Base", features: "Tensor") -> np.ndarray:
@@ -192,6 +198,18 @@ def general_gate(base: "Base", channels: int | None = None) -> SpeechStatistics:
 def channels_of(base: "Base") -> int:
     """The number of channels of a base's front end."""
     return len(points_of(base, [np.zeros(base.minimum_samples, np.float32)])[0])
+
+
+def read_adapters_gate(folder: Path, base: "Base", general: SpeechStatistics) -> SpeechStatistics:
+    """The statistics in the gate of an adapter. All gates share a covariance, so one that spreads far wider
+    than `general` speech would keep other adapters from being chosen. Raises UserError for it, and as
+    `read_gate`."""
+    speech = read_gate(folder, base.fingerprint, len(general.mean))
+    if speech.spread > MAX_SPREAD * general.spread:
+        ratio = f"{speech.spread / general.spread:.3g} times as wide as that of general speech"
+        hint = f"at most {MAX_SPREAD:g} times; ia3-speech adapters gate writes it again"
+        raise UserError(f"{folder / GATE}: its statistics are {ratio} ({hint})")
+    return speech
 
 
 def read_gate(folder: Path, base: dict[str, Any], channels: int | None = None) -> SpeechStatistics:

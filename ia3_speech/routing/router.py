@@ -30,7 +30,7 @@ from ia3_speech.routing.gate import (
     GaussianGate,
     channels_of,
     general_gate,
-    read_gate,
+    read_adapters_gate,
     softmax,
     utterance_point,
 )
@@ -176,7 +176,7 @@ def make_gates(spec: AdapterSpec, base: "Base") -> Gates:
         UserError: there is no adapter to choose from; a named adapter has no gate; its gate or rule, or the
             base's, is damaged or of another base.
     """
-    channels, usable, others = channels_of(base), [], []
+    general, usable, others = general_gate(base, channels_of(base)), [], []
     for term in spec.terms:
         is_of_base = same_base(term.record.get("fingerprint", {}), base.fingerprint)
         if spec.all_registered and (other_method(term.record) or not is_of_base):
@@ -189,7 +189,7 @@ def make_gates(spec: AdapterSpec, base: "Base") -> Gates:
             if not (term.folder / GATE).is_file():
                 hint = f"ia3-speech adapters gate {term.name} --data DIR adds it, best from its training data"
                 raise UserError(f"{term.name}: has no gate, so auto can't choose it ({hint})")
-            speech = read_gate(term.folder, base.fingerprint, channels)
+            speech = read_adapters_gate(term.folder, base, general)
             has_rule = spec.guard or (spec.guard is None and (term.folder / GUARD).is_file())
             usable.append((term, speech, rule_of(term.folder, base) if has_rule else None))
         except UserError as error:
@@ -199,7 +199,6 @@ def make_gates(spec: AdapterSpec, base: "Base") -> Gates:
     if not usable:
         hint = f"; other bases have {', '.join(others[:MAX_LISTED])} (give `base`)" if others else ""
         raise UserError(f"{spec}: no IA³ adapter of the base {base.name} with a gate is registered{hint}")
-    general = general_gate(base, channels)
     gate = GaussianGate(general, [speech for _, speech, _ in usable])
     guards = [rule and Guard(rule, GaussianGate(general, [speech])) for _, speech, rule in usable]
     return Gates(replace(spec, terms=tuple(term for term, _, _ in usable)), gate, guards)

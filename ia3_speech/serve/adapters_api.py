@@ -26,7 +26,7 @@ from ia3_speech.adapters.io import read_adapter
 from ia3_speech.adapters.record import CARD, FILES, GATE, GUARD
 from ia3_speech.adapters.spec import Term, term_at
 from ia3_speech.common.errors import NameTaken, StoreLocked, UserError
-from ia3_speech.routing.gate import channels_of, read_gate
+from ia3_speech.routing.gate import channels_of, general_gate, read_adapters_gate
 from ia3_speech.routing.guard import read_rule
 from ia3_speech.serve.access import ANONYMOUS, Client
 from ia3_speech.serve.errors import ApiError, bad_value, forbidden, overloaded, unknown_model
@@ -132,7 +132,7 @@ def register_upload(server: Server, client: Client, name: str, form: AdapterForm
             copy_publishable(Path(sent), folder, name, base.name)
             json.dumps(registry.describe_adapter(folder), allow_nan=False)  # as in the API's answers
             if (folder / GATE).is_file():
-                read_gate(folder, base.fingerprint, channels_of(base))
+                read_adapters_gate(folder, base, general_gate(base, channels_of(base)))
             if (folder / GUARD).is_file():
                 read_rule(folder, base.fingerprint)
             with server.engine.computing:  # since `read_adapter` reads the model's modules

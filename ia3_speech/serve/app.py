@@ -193,6 +193,8 @@ class Entrance:
         if length.isdecimal() and int(length) > max_bytes:
             raise too_large(max_bytes)
         if scope.get("method", "POST") == "POST":
+            if scope["type"] == "websocket":
+                state["resources"].enter_context(self.server.live_session(state["client"]))
             state["handle"] = state["resources"].enter_context(self.server.admission())
 
     def limited(self, receive: Receive) -> Receive:

@@ -23,7 +23,9 @@ from typing import Any
 
 from filelock import FileLock
 
+from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import read_json
+from ia3_speech.adapters.spec import stamp_of
 from ia3_speech.common import atomic
 from ia3_speech.common.errors import StoreLocked, UserError
 from ia3_speech.serve.errors import ApiError, public_reason
@@ -77,7 +79,8 @@ class Jobs:
         if read_job(name).get("state") in UNFINISHED:
             raise ApiError(409, f"{name} is learning at the moment (wait, or cancel it).", "learning")
         (voice_folder(name) / REPORT).unlink(missing_ok=True)
-        self.write(name, "queued", epochs=epochs, start=start, queued=time.time())
+        stamp = start and [*stamp_of(registry.adapters_dir() / start)]
+        self.write(name, "queued", epochs=epochs, start=start, stamp=stamp, queued=time.time())
         self.wake.set()
 
     def cancel(self, name: str) -> None:
@@ -93,7 +96,7 @@ class Jobs:
 
     def write(self, name: str, state: str, **more: Any) -> None:
         """Write the state of a job of a voice whose lock is held."""
-        job = {key: read_job(name).get(key) for key in ("epochs", "start", "queued")}
+        job = {key: read_job(name).get(key) for key in ("epochs", "start", "stamp", "queued")}
         atomic.write_json(voice_folder(name) / STATE, {"state": state} | job | more)
 
     def names(self) -> list[str]:
@@ -122,6 +125,11 @@ class Jobs:
         with only_writer(name), self.changing:
             job = read_job(name)
             if self.closing or job.get("state") not in UNFINISHED:
+                return
+            start = job.get("start")
+            if start and job.get("stamp") != [*stamp_of(registry.adapters_dir() / str(start))]:
+                self.write(name, "failed")  # its name may be another key's by now
+                report(name, result={"reason": "The adapter to start from has changed."})
                 return
             self.write(name, "running")
             command = [sys.executable, "-m", "ia3_speech.serve.jobs", name, self.base]

@@ -10,7 +10,8 @@ import asyncio
 import json
 import math
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -82,11 +83,14 @@ async def create_transcription(
     wave = await decode_audio(request, form.file)
     request.state.audio_seconds = len(wave) / SAMPLE_RATE
     transcriber = Transcriber(recognizer, server.dictation if form.dictation else None)
+    access = partial(server.models.check_access, form.model, recognizer.spec, request.state.client)
     if form.stream:
-        return StreamingResponse(events_of(transcriber, wave), media_type="text/event-stream")
+        return StreamingResponse(events_of(transcriber, wave, access), media_type="text/event-stream")
     timed = form.response_format in ("srt", "vtt", "verbose_json")
     work = in_thread(transcriber.transcribe, wave, word_timestamps=timed)
-    return response_of(await unless_client_leaves(request, work), form, code)
+    transcript = await unless_client_leaves(request, work)
+    await asyncio.to_thread(access)  # another key's voice may have taken the adapter's name meanwhile
+    return response_of(transcript, form, code)
 
 
 def check_language(language: str | None, written: str | None) -> str | None:
@@ -145,12 +149,16 @@ async def in_thread(function: Any, *arguments: Any, **options: Any) -> Any:
         raise bad_value("model", "An adapter of this model can't be loaded.") from error
 
 
-async def events_of(transcriber: Transcriber, wave: np.ndarray) -> AsyncIterator[str]:
-    """A delta for each segment as soon as it is recognised, then the whole text: all deltas joined."""
+async def events_of(
+    transcriber: Transcriber, wave: np.ndarray, access: Callable[[], None]
+) -> AsyncIterator[str]:
+    """A delta for each segment as soon as it is recognised, then the whole text: all deltas joined. `access`
+    raises ApiError as soon as the client may no longer use the adapter."""
     parts = make_parts(transcriber.recognizer.stream(wave))
     segments, text, between = RunningText(transcriber.post_process).segments(parts), "", ""
     try:
         while (segment := await in_thread(next, segments, None)) is not None:
+            await asyncio.to_thread(access)
             _, written = segment
             delta = between + written.strip()
             text += delta

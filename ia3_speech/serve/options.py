@@ -9,7 +9,7 @@ from ia3_speech.common.errors import UserError
 from ia3_speech.decoding.options import LoadOptions
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-MINIMUMS = dict.fromkeys(("port", "shutdown_seconds", "max_wait_ms", "rate"), 0)
+MINIMUMS = dict.fromkeys(("port", "shutdown_seconds", "max_wait_ms", "rate", "sessions_per_key"), 0)
 MINIMUMS |= dict.fromkeys(("batch_seconds", "max_adapters", "max_memory", "max_requests"), 1)
 MINIMUMS |= dict.fromkeys(("max_megabytes", "max_minutes", "max_minutes_held", "upload_seconds"), 0.001)
 
@@ -85,17 +85,20 @@ class LimitOptions:
         max_megabytes: megabytes of an uploaded file; a larger one is refused (413)
         max_minutes: minutes of a recording; a longer one is refused (413)
         max_requests: simultaneous transcriptions and live sessions; further requests are refused (503)
+        sessions_per_key: simultaneous live sessions of one key; further ones are refused (429). 0 is a
+            quarter of max_requests
         max_minutes_held: minutes of audio in all unfinished requests; a request beyond this is refused (503)
         rate: requests per minute from each key, or from each address if there are no keys; further requests
             are refused (429). 0 is no limit
-        upload_seconds: seconds within which a request's body, or the next event of a live session, has to
-            arrive (408)
+        upload_seconds: seconds within which a request's body, or the next audio of a live session (for these
+            at most 60), has to arrive (408)
         upload_adapters: let clients store and remove adapters over HTTP (--no-upload-adapters: don't)
     """
 
     max_megabytes: float = 100.0
     max_minutes: float = 120.0
     max_requests: int = 64
+    sessions_per_key: int = 0
     max_minutes_held: float = 240.0
     rate: float = 0.0
     upload_seconds: float = 300.0

@@ -36,6 +36,7 @@ from ia3_speech.serve.state import Server
 
 RATE, SAMPLE_BYTES = 24_000, 2
 MIN_COMMIT_MS = 100  # of audio
+IDLE_SECONDS = 60.0  # without audio, after which a session ends
 MAX_WAITING_EVENTS = 20  # then a client that sends faster than the server computes has to wait
 MAX_INBOX_BYTES = 10 * RATE * SAMPLE_BYTES  # of audio that is computed at once
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
@@ -96,13 +97,15 @@ async def realtime(socket: WebSocket, server: ServerOf) -> None:
 
 async def read_events(socket: WebSocket, events: asyncio.Queue, seconds: float) -> None:
     """Put the client's events into the queue, and at the end None: when the client has left (the rest is not
-    computed), or has sent nothing for `seconds`."""
+    computed), or has sent no audio for `seconds` or IDLE_SECONDS."""
+    loop, seconds = asyncio.get_running_loop(), min(seconds, IDLE_SECONDS)
+    end = loop.time() + seconds
     while True:
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(end):
                 message = await socket.receive()
         except TimeoutError:
-            await events.put(ApiError(408, f"Nothing came for {seconds:g} seconds.", "session_expired"))
+            await events.put(ApiError(408, f"No audio came for {seconds:g} seconds.", "session_expired"))
             break
         if message["type"] == "websocket.disconnect":
             socket.state.handle.cancel()
@@ -114,6 +117,8 @@ async def read_events(socket: WebSocket, events: asyncio.Queue, seconds: float) 
             event = None
         wrong = bad_value("", "The event is not a JSON object.")
         await events.put(event if isinstance(event, dict) else wrong)
+        if isinstance(event, dict) and event.get("type") == "input_audio_buffer.append":
+            end = loop.time() + seconds
     await events.put(None)
 
 
@@ -177,12 +182,15 @@ class Connection:
                     raise
 
     async def check_key(self) -> None:
-        """Raises ApiError if the session's key was revoked, or may no longer use the session's model."""
-        client = self.server.access.renew(self.socket.state.client)
+        """Raises ApiError if the session's key was revoked, or may no longer use the session's model: its
+        name may belong to another key's voice by now."""
+        models, client = self.server.models, self.server.access.renew(self.socket.state.client)
+        name = self.transcription.model or models.base_id
         if client is not self.socket.state.client:
             self.socket.state.client = client
-            name = self.transcription.model or self.server.models.base_id
-            await asyncio.to_thread(self.server.models.select, name, client)
+            await asyncio.to_thread(models.select, name, client)
+        if self.stream:
+            await asyncio.to_thread(models.check_access, name, self.stream.recognizer.spec, client)
 
     async def handle(self, event: dict[str, Any]) -> None:
         match event.get("type"):
@@ -258,7 +266,9 @@ class Connection:
                 events += self.stream.feed(self.convert.flush()) + self.stream.flush()
             return [*self.written.events(events), *(self.written.flush() if last else ())]
 
-        await self.send_events(await in_thread(recognize))
+        stream_events = await in_thread(recognize)
+        await self.check_key()  # the adapter may have been replaced meanwhile
+        await self.send_events(stream_events)
 
     async def commit(self) -> None:
         """End the current item; without speech, its text is empty."""

@@ -9,6 +9,7 @@ In: a session, options, keys. A request itself runs in a thread.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -100,6 +101,13 @@ class Models:
             raise bad_value("guard", f"{name} can't be guarded. {message}") from None
         return spec
 
+    def check_access(self, name: str, spec: AdapterSpec, client: Client) -> None:
+        """Raises ApiError 404 if the client may no longer use an adapter that it selected by `name`: it was
+        removed, or its name now belongs to another key's voice."""
+        for term in spec.terms:
+            if not client.may_use(term.name) or not (spec.choice or find_registered(term.name)):
+                raise unknown_model(name)
+
     def choosable(self, client: Client) -> list[Term]:
         """The adapters that `auto` chooses from for a client."""
         terms = (term for term in choosable_adapters() if (term.folder / GATE).is_file())
@@ -172,6 +180,7 @@ class Server:
         self.decoders = asyncio.Semaphore(DECODERS)
         self.make_handle: Callable[[], QueueHandle] = partial(QueueHandle, self.engine)
         self.active, self.held_seconds, self.closing = 0, 0.0, False
+        self.sessions: Counter[str] = Counter()  # live sessions of each key's name
         self.metrics.active.set_function(lambda: self.active)
 
     def close(self) -> None:
@@ -214,6 +223,19 @@ class Server:
         finally:
             handle.cancel()
             self.active -= 1
+
+    @contextmanager
+    def live_session(self, client: Client) -> Iterator[None]:
+        """Count a live session of a key. Raises ApiError 429 if the key has too many."""
+        most = self.limits.sessions_per_key or max(1, self.limits.max_requests // 4)
+        if self.access.file and self.sessions[client.name] >= most:
+            message = f"This API key has {most} live sessions already."
+            raise ApiError(429, message, "too_many_sessions")
+        self.sessions[client.name] += 1
+        try:
+            yield
+        finally:
+            self.sessions[client.name] -= 1
 
     @contextmanager
     def holding(self, seconds: float) -> Iterator[None]:

@@ -202,6 +202,7 @@ def describe_voice(name: str, client: Client) -> dict[str, Any]:
     """recordings, seconds, items (id, text, seconds), adapter, made, job (of `read_job`, without
     the starts that the client may not use: the job may be another key's)."""
     stored, job = voice.read_store(name), read_job(name)
+    job.pop("stamp", None)
     for entries, key in ((job, "start"), (job.get("result") or {}, "init_adapter")):
         if entries.get(key) and not client.may_use(entries[key]):
             entries[key] = None

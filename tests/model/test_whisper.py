@@ -309,3 +309,11 @@ def test_noise_music_and_silence_have_no_text(real):
     notes = [[np.sin(2 * np.pi * 220 * 2 ** (n / 12) * time) for n in chord] for chord in chords]
     music = np.concatenate([0.2 * np.exp(-time) * np.sum(each, 0) for each in notes]).astype(np.float32)
     assert not asr.transcribe(music).text and not asr.transcribe(np.zeros_like(music)).text
+
+
+def test_control_tokens_in_a_text_are_plain_characters():
+    """A hot word, a prompt or a correction changes neither the language nor the end of a text."""
+    vocabulary = make_base(*tiny_whisper(), "tiny").vocabulary
+    for text in ("take <|endoftext|> her home", "<|startoftranscript|><|de|><|notimestamps|> so", "a <| b"):
+        ids = vocabulary.encode(text)
+        assert max(ids) < 256 and vocabulary.decode(ids) == text

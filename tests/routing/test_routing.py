@@ -52,6 +52,7 @@ FAULTS = {  # what is wrong with a gate → its tensors and its record, made so
     "deviation": lambda tensors, _: tensors["deviation"].fill(-1),
     "float64": lambda tensors, _: tensors.update(deviation=np.full(len(tensors["mean"]), 1e200)),
     "count": lambda _, record: record.update(utterances=10**400),
+    "too wide": lambda tensors, _: tensors["deviation"].fill(100),  # no other would be chosen
     "type": lambda _, record: record.update(utterances="24"),
 }
 

@@ -23,7 +23,7 @@ from ia3_speech.data.audio import load_audio
 from ia3_speech.routing.gate import measure_speech, write_gate
 from ia3_speech.serve.access import Access
 from ia3_speech.voices import voice
-from tests.routing.test_routing import FAULTS, damage_gate
+from tests.routing.test_routing import damage_gate
 from tests.serve.conftest import FILES
 
 
@@ -199,11 +199,12 @@ def test_an_unusable_gate_stops_neither_the_server_nor_auto(serving, session, ad
         assert running.transcribe(recordings[0], "auto").status_code == 200
         assert "accent/gate.safetensors: " in caplog.text
         assert running.transcribe(recordings[0], "auto:accent").status_code == 400
-        shutil.copy(registry.adapters_dir() / "medical" / GATE, adapters["accent"])
-        damage_gate(adapters["accent"], next(iter(FAULTS)))
-        refused = running.upload("new", adapters["accent"], files=(*FILES, GATE))
-        (adapters["accent"] / GATE).unlink()
-        assert refused.status_code == 400 and "gate.safetensors" in refused.text
+        for fault in ("channels", "too wide"):
+            shutil.copy(registry.adapters_dir() / "medical" / GATE, adapters["accent"])
+            damage_gate(adapters["accent"], fault)
+            refused = running.upload("new", adapters["accent"], files=(*FILES, GATE))
+            (adapters["accent"] / GATE).unlink()
+            assert refused.status_code == 400 and "gate.safetensors" in refused.text, fault
 
 
 ANNA, BANK = "key-of-anna-000001", "key-of-bank-000002"

@@ -2,6 +2,8 @@
 
 import base64
 import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from websockets.sync.client import connect
 from ia3_speech.adapters import registry
 from ia3_speech.data.audio import load_audio
 from ia3_speech.live.streaming import StreamingRecognizer
+from ia3_speech.serve import realtime
 from ia3_speech.session import load
 from tests.live.test_streaming import silence
 from tests.serve.conftest import GREEDY, eventually
@@ -190,9 +193,51 @@ def test_a_silent_client_is_disconnected(serving, adapters):
         eventually(lambda: running.server.active == 0)
 
 
+def test_a_key_has_only_its_share_of_live_sessions_and_silence_ends_them(serving, monkeypatch):
+    monkeypatch.setattr(realtime, "IDLE_SECONDS", 1.0)
+    keys = [{"Authorization": f"Bearer key-number-{number}-0001"} for number in ("one", "two")]
+    text = "- {name: a, key: key-number-one-0001}\n- {name: b, key: key-number-two-0001}"
+    with serving(keys=text, max_requests=8) as running, ExitStack() as opened:
+        sockets = [opened.enter_context(bare(running, additional_headers=keys[0])) for _ in range(2)]
+        status, body = refused(running, additional_headers=keys[0])
+        assert status == 429 and json.loads(body)["error"]["code"] == "too_many_sessions"
+        opened.enter_context(bare(running, additional_headers=keys[1]))
+        for _ in range(3):  # other events don't keep a session
+            send(sockets[0], {"type": "input_audio_buffer.clear"})
+        assert json.loads([*sockets[0]][-1])["error"]["code"] == "session_expired"
+        eventually(lambda: running.server.active == 0)
+        opened.enter_context(bare(running, additional_headers=keys[0]))
+
+
+def test_no_session_answers_with_another_keys_voice(serving, adapters, recordings):
+    """B's session is on an adapter of nobody, which B deletes; A begins a voice of that name."""
+    keys = "- {name: a, key: key-number-one-0001, manage: ['*']}\n"
+    keys += "- {name: b, key: key-number-two-0001, manage: ['*']}"
+    one, two = "key-number-one-0001", "key-number-two-0001"
+    headers = {"Authorization": f"Bearer {two}"}
+    with serving(keys=keys) as running:
+        with bare(running, "realtime?model=accent", additional_headers=headers) as socket:
+            send(socket, update(session(transcription={"model": "accent"})))
+            next_of(socket, "session.updated")
+            assert running.send("DELETE", "adapters/accent", two).status_code == 200
+            assert running.begin("accent", one).status_code == 201
+            registry.register(adapters["medical"], "accent")
+            wave = load_audio(recordings[0])
+            send(socket, append_event(pcm(wave)), {"type": "input_audio_buffer.commit"})
+            events = [json.loads(event) for event in socket]
+            assert [event["error"]["code"] for event in events] == ["model_not_found"]
+        with ThreadPoolExecutor() as threads, running.server.engine.computing:  # a file, meanwhile
+            waiting = threads.submit(running.transcribe, recordings[0], "medical", key=two)
+            eventually(lambda: running.server.engine.rows)
+            registry.remove("medical")  # by another process
+            assert running.begin("medical", one).status_code == 201
+            registry.register(adapters["speaker42"], "medical")
+        assert waiting.result().status_code == 404
+
+
 def test_a_session_needs_a_key_if_there_are_keys(serving):
     key = "key-number-one-0001"
-    with serving(keys=f"- {{name: a, key: {key}}}", max_requests=1) as running:
+    with serving(keys=f"- {{name: a, key: {key}}}", max_requests=1, sessions_per_key=2) as running:
         with bare(running, subprotocols=["realtime", f"openai-insecure-api-key.{key}"]) as socket:
             assert socket.subprotocol == "realtime"
             next_of(socket, "session.created")

@@ -15,6 +15,7 @@ padding of shorter rows is masked in self-attention and cross-attention, so a ro
 """
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -53,7 +54,9 @@ class Tokens(Vocabulary):
     writes_pieces: ClassVar[bool] = True
 
     def encode(self, text: str, drop_unknown: bool = False) -> list[int]:
-        return self.tokenizer(f" {text}", add_special_tokens=False).input_ids if text else []
+        """The tokens of a text, in which `<|endoftext|>` is these characters and no control token."""
+        pieces = re.split(r"(?<=<)(?=\|)", f" {text}") if text else []
+        return [id for piece in pieces for id in self.tokenizer(piece, add_special_tokens=False).input_ids]
 
     def decode(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(list(ids), skip_special_tokens=True).strip()
