@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.record import read_record
+from ia3_speech.adapters.record import read_record, read_summary
 from ia3_speech.common.cli import message_of
 from ia3_speech.common.errors import UserError
 from ia3_speech.common.formatting import in_columns, plural
@@ -27,7 +27,7 @@ from ia3_speech.data.corpora.csv_folder import SUFFIXES, read_spreadsheet
 from ia3_speech.data.corpora.preparation import find_recording
 from ia3_speech.data.recordings import find_recordings, output_paths
 from ia3_speech.voices import voice
-from ia3_speech.voices.store import only_writer, store_of
+from ia3_speech.voices.store import only_writer, store_of, versions_of
 from ia3_speech.voices.voice import Correction
 
 
@@ -123,7 +123,8 @@ def list_(name: str) -> None:
 
 
 def remove(*names: str) -> None:
-    """Delete corrections and the copies of their recordings. The adapter stays as it is.
+    """Delete corrections and the copies of their recordings. The adapters that were trained on them stay, and
+    are named.
 
     Args:
         names: the adapter, and the utterances to delete, as `list` shows them; none: all utterances.
@@ -132,9 +133,14 @@ def remove(*names: str) -> None:
         raise UserError("name an adapter (corrections remove NAME [UTTERANCE …])")
     if not store_of(names[0]).exists():
         raise UserError(f"{names[0]}: there are no corrections")
-    deleted, left = voice.delete_recordings(names[0], {*names[1:]})
-    hint = "" if left else f" (ia3-speech voices remove {names[0]} deletes its adapters too)"
-    print(f"{names[0]}: {plural(deleted, 'correction')} deleted, {left} left{hint}")
+    ids = {*names[1:]} or {utterance.id for utterance in voice.read_store(names[0])}
+    deleted, left = voice.delete_recordings(names[0], ids)
+    print(f"{names[0]}: {plural(deleted, 'correction')} deleted, {left} left")
+    for version in versions_of(names[0]):
+        training = read_summary(registry.adapters_dir() / version).get("training", {})
+        if ids & training.get("corrections", {}).keys():
+            hint = f"ia3-speech adapters remove {version} deletes it"
+            print(f"{version}: was trained on them, and stays ({hint})")
 
 
 def learn(name: str, base: str | None = None, init_adapter: str | None = None) -> None:

@@ -61,6 +61,9 @@ class LoadOptions:
             if seconds is not None and not seconds >= MIN_INPUT:
                 raise UserError(f"`{name}` is {seconds:g}, and must be at least {MIN_INPUT:g} seconds")
         choose_method(self.vad)
+        for name, allowed in (("window", ("30s", "short")), ("task", ("transcribe", "translate"))):
+            if (value := getattr(self, name)) not in (None, *allowed):
+                raise UserError(f"`{name}` is {value!r}, and must be {' or '.join(allowed)}")
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 # Of the adapter minus the base: mean confidence, mean log confidence
 INPUTS = ("gate", "confidence", "log_confidence")
+MAX_BYTES = 64_000  # of guard.json, which has some hundred
 MAX_WEIGHT = 1e3  # of an input
 LIMITS = (-5.0, 3.0)  # of a gate's log-odds, beyond which it is sure; chosen on dev (egs/routing)
 MIN_CONFIDENCE = 1e-3  # of a word, before the logarithm
@@ -107,6 +108,8 @@ def read_rule(folder: Path, fingerprint: dict[str, Any] | None = None) -> Rule:
     than `fingerprint` describes (None: any)."""
     file = folder / GUARD
     try:
+        if file.stat().st_size > MAX_BYTES:
+            raise ValueError(f"larger than {MAX_BYTES // 1000} kB")
         record = json.loads(file.read_text("utf-8"))
         if record["schema"] != SCHEMA or record["inputs"] != [*INPUTS]:
             raise ValueError("written by another version of ia3-speech")

@@ -65,6 +65,8 @@ class TranscriptionForm(RecognitionFields):
         if self.timestamp_granularities and self.response_format != "verbose_json":
             name = "timestamp_granularities"
             raise bad_value(name, f"{name} needs response_format verbose_json.")
+        if self.alternatives and "word" not in self.timestamp_granularities:
+            raise bad_value("alternatives", "alternatives needs timestamp_granularities[]=word.")
         if "logprobs" in self.include:
             message = "No logprobs of tokens are returned (verbose_json has the confidence of each word)."
             raise bad_value("include", message)

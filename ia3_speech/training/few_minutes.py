@@ -190,7 +190,7 @@ def cross_validation_report(adapter: str, summary: dict[str, Any]) -> list[str]:
         lines.append(f"note: {summary['note']}, so the adapter changes nothing")
     elif after >= before:
         lines.append("note: the adapter makes no fewer errors than the base")
-    if before >= 0.9 * words:
+    if before >= 0.9 * words and after >= before:
         lines.append(
             "note: the base recognises nearly no word: is there speech in all recordings, in its language, "
             "and does each text belong to its recording?"

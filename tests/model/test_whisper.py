@@ -317,3 +317,5 @@ def test_control_tokens_in_a_text_are_plain_characters():
     for text in ("take <|endoftext|> her home", "<|startoftranscript|><|de|><|notimestamps|> so", "a <| b"):
         ids = vocabulary.encode(text)
         assert max(ids) < 256 and vocabulary.decode(ids) == text
+    with pytest.raises(UserError, match="`task` is 'sing'"):
+        LoadOptions(task="sing")

@@ -187,6 +187,7 @@ FAULTS = [
     lambda record: record | {"fingerprint": 3},
     lambda record: record | {"deviations": [-1.0] * len(record["weights"])},
     lambda record: record | {"schema": 2},
+    lambda record: record | {"more": 64_000 * " "},
 ]
 
 

@@ -213,3 +213,9 @@ def test_limits_are_answered_with_the_status_and_when_to_come_again(serving, ada
         with running.server.admission():
             refused = running.transcribe(recordings[0])
         assert refused.status_code == 503 and refused.headers["retry-after"] == "2"
+
+
+def test_alternatives_need_words(running, recordings):
+    for fields in ({}, {"response_format": "srt"}, {"response_format": "verbose_json"}):
+        answer = running.transcribe(recordings[0], alternatives=2, **fields)
+        assert answer.status_code == 400 and answer.json()["error"]["param"] == "alternatives"

@@ -134,3 +134,5 @@ def test_learning_registers_only_adapters_that_are_better_by_folds(place, monkey
     assert sorted(path.name for path in store.store_of("anna").iterdir()) == ["audio", "data"]
     with pytest.raises(UserError, match="nothing new"):
         learn()
+    corrections.remove("anna", min(ids))
+    assert "anna: was trained on them" in capsys.readouterr().out
