@@ -160,30 +160,36 @@ class Removal(NamedTuple):
 
 
 def adapters_with_voice(name: str, deleted: Collection[str], *, whole: bool) -> dict[str, bool]:
-    """Other registered adapters that a voice is a part of, by their records → whether they hold the speech of
-    others too: sums, means, adapters with its speaker label, and adapters whose training started from it.
+    """Other registered adapters that a voice is a part of → whether they may hold the speech of others, too.
+
+    A person's copies, and sums of nothing else, hold none. Other sums, means, adapters whose training started from the
+    voice's, and adapters with its speaker label (which anybody may have written) may.
 
     Args:
         deleted: the voice's adapters that are deleted; a sum is also found by the checksums of its terms.
         whole: the voice is deleted with all its adapters: names and speaker labels count, too.
     """
     folders = {each: registry.adapters_dir() / each for each in registry.registered_names()}
-    own = [folders[version] for version in deleted if version in folders]
-    labels = [str(read_summary(folder).get("labels", {}).get("speaker", name)) for folder in own]
-    person = {weights_sha256(folder) for folder in own} | ({name, *deleted, *labels} if whole else set())
-    known, found = {*person}, {}
-    records = {each: read_summary(folder) for each, folder in folders.items() if each not in deleted}
-    for _ in records:  # a sum of sums names only these
-        for other, record in records.items():
-            training, speaker = record.get("training", {}), str(record.get("labels", {}).get("speaker", ""))
-            terms = [{str(term.get("name")), term.get("sha256")} for term in training.get("terms", [])]
-            start = {training.get("init_adapter")} - {None}
-            parts = [*terms, *([start] if start else []), *({each} for each in speaker.split("+") if each)]
-            if any(part & known for part in parts):
-                is_alone = all(part & person for part in parts) and not is_stored(other)
-                found[other] = not is_alone
-                known |= {other, weights_sha256(folders[other])}
-    return found
+    hashes = {each: weights_sha256(folder) for each, folder in folders.items()}
+    records = {each: read_summary(folder) for each, folder in folders.items()}
+    own = [version for version in deleted if version in folders]
+    labels = {str(records[version].get("labels", {}).get("speaker", name)) for version in own}
+    person = {hashes[version] for version in own} | ({name, *deleted} if whole else set())
+    parts, found = person | (labels if whole else set()), {}
+    while True:  # a sum of sums names only these
+        known = len(parts)
+        for other in folders.keys() - {*deleted} - found.keys():
+            training = records[other].get("training", {})
+            terms = [{str(term.get("name")), str(term.get("sha256"))} for term in training.get("terms", [])]
+            hints = str(records[other].get("labels", {}).get("speaker")).split("+")
+            hints += [hashes[other], str(training.get("init_adapter"))]
+            if parts.intersection(hints) or any(term & parts for term in terms):
+                is_copy = hashes[other] in person and hints[0] != "None"  # with a speaker's label
+                alone = is_copy or (terms and all(term & person for term in terms))
+                found[other] = not alone or is_stored(other)
+                parts |= {other, hashes[other]}
+        if len(parts) == known:
+            return dict(sorted(found.items()))
 
 
 def remove_voice(

@@ -28,15 +28,25 @@ def people(tmp_path, random_base, run_command) -> Path:
     }.items():  # fmt: skip
         assert run_command("adapters", "combine", *words, "--name", name).code == 0
     registry.register(tmp_path / "dora", "copy")
+    random_adapter(random_base, tmp_path / "d7", 9, labels={"speaker": "d-7"})
+    registry.register(tmp_path / "d7", "same_label")
     return random_base
 
 
 def test_a_removed_person_lives_on_in_no_sum_unmentioned(people, run_command):
     done = run_command("voices", "remove", "dora")
     assert done.code == 0 and "adapters: dora, copy, softer;" in done.out, done.out + done.err
-    for name in ("mean", "mixed", "of_mixed"):
+    for name in ("mean", "mixed", "of_mixed", "same_label"):
         assert f"ia3-speech adapters remove {name}" in done.out
-    assert registry.registered_names() == ["emil", "mean", "medical", "mixed", "of_mixed", "others"]
+    assert registry.registered_names() == [
+        "emil",
+        "mean",
+        "medical",
+        "mixed",
+        "of_mixed",
+        "others",
+        "same_label",
+    ]
     assert "others" not in done.out
 
 
