@@ -162,8 +162,8 @@ class Removal(NamedTuple):
 def adapters_with_voice(name: str, deleted: Collection[str], *, whole: bool) -> dict[str, bool]:
     """Other registered adapters that a voice is a part of → whether they may hold the speech of others, too.
 
-    A person's copies, and sums of nothing else, hold none. Other sums, means, adapters whose training started from the
-    voice's, and adapters with its speaker label (which anybody may have written) may.
+    A person's copies, and sums of nothing else, hold none. Other sums, means, adapters whose training started
+    from the voice's, and adapters with its speaker label (which anybody may have written) may.
 
     Args:
         deleted: the voice's adapters that are deleted; a sum is also found by the checksums of its terms.
