@@ -163,8 +163,8 @@ function outcome(job, adapter) {
   if (job.state === "cancelled") return [t("job_cancelled")];
   const { words, base_errors: before, errors: after, kept, general, missed, start_errors, init_adapter } = job.result;
   const share = (errors) => number((PER * errors) / words, errors * PER < 10 * words ? 1 : 0);
-  const result = before >= words ? "result_nothing" : "result"; // insertions count too: more errors than words
-  const rate = before >= words ? number((100 * after) / words) : share(after);
+  const result = before > words ? "result_nothing" : "result"; // insertions count too: more errors than words
+  const rate = before > words ? number((100 * after) / words) : share(after);
   const sentences = [t(result, { per: PER, before: share(before), after: rate })];
   if (init_adapter && start_errors < before) {
     const fewer = number((100 * (before - start_errors)) / before);
