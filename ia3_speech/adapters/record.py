@@ -61,7 +61,6 @@ class Training(TypedDict, total=False):
     trained_on: list[str]  # utterances
     corrections: dict[str, int]  # utterance → CRC-32 of its text
     classes: list[str]
-    terms: list[dict[str, Any]]  # of a sum: name, weight, sha256
 
 
 class UnseenSentences(TypedDict, total=False):

@@ -180,7 +180,8 @@ def adapters_with_voice(name: str, deleted: Collection[str], *, whole: bool) -> 
         known = len(parts)
         for other in folders.keys() - {*deleted} - found.keys():
             training = records[other].get("training", {})
-            terms = [{str(term.get("name")), str(term.get("sha256"))} for term in training.get("terms", [])]
+            terms = training["terms"] if isinstance(training.get("terms"), list) else []
+            terms = [{str(t.get("name")), str(t.get("sha256"))} for t in terms if isinstance(t, dict)]
             hints = str(records[other].get("labels", {}).get("speaker")).split("+")
             hints += [hashes[other], str(training.get("init_adapter"))]
             if parts.intersection(hints) or any(term & parts for term in terms):
