@@ -290,4 +290,7 @@ def find_registered(name: str) -> Term | None:
     if registry.name_fault(name) or not registry.is_registered(name):
         return None
     term = term_at(name, registry.adapters_dir() / name)
-    return term if term.stamp else None  # it may just have been removed
+    if not term.stamp:  # it was being replaced, or has just been removed
+        with registry.without_writers():
+            term = term_at(name, registry.adapters_dir() / name)
+    return term if term.stamp else None
