@@ -44,7 +44,7 @@ from ia3_speech.adapters.record import Adapter, is_ours
 from ia3_speech.adapters.registry import MAX_NEAREST
 from ia3_speech.adapters.spec import parse_expression, parse_sum
 from ia3_speech.common.errors import AdapterError
-from ia3_speech.model.architectures import IA3Config
+from ia3_speech.model.architectures import IA3Config, is_in_decoder
 from ia3_speech.model.attach import check_liveness, detach, insert_vectors, is_attached, refuse_merged
 from ia3_speech.model.base import Base
 from ia3_speech.model.ia3 import (
@@ -200,7 +200,8 @@ class Bank:
             values = torch.cat([torch.empty(0), *flat]).to(device)
             head = {name: tensor.to(device, torch.float32) for name, tensor in adapter.head.items()}
             new = LoadedAdapter(targets, values, head, adapter.config.window)
-        used = frozenset().union(*sets)
+        # A row that was computed keeps its decoder's vectors, and the search needs their target modules.
+        used = frozenset().union(*sets, (t for t in self.columns if is_in_decoder(t.placement)))
         changes_model = used != self.columns.keys()
         with self.base.lock.exclusive() if changes_model else nullcontext(), self.loaded_lock:
             if changes_model:

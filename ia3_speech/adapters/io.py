@@ -39,7 +39,7 @@ from ia3_speech.adapters.weights import PEFT_PREFIX, read_weights
 from ia3_speech.common.atomic import remove_leftovers, replacing, unexpected_file
 from ia3_speech.common.errors import AdapterError
 from ia3_speech.model import ia3
-from ia3_speech.model.architectures import IA3Config, format_layers
+from ia3_speech.model.architectures import IA3Config, format_layers, is_in_encoder_layers
 from ia3_speech.model.attach import is_attached, refuse_merged, trainable
 from ia3_speech.model.base import Base, full_name
 from ia3_speech.model.fingerprint import fingerprint
@@ -244,8 +244,8 @@ def read_adapter(model: nn.Module, term: Term) -> Adapter:
             names = ", ".join(sorted(f"{t.module} ({t.placement})" for t in differing)[:5])
             raise AdapterError(f"{folder}: missing or left over beside its {METADATA}: {names}")
     else:
-        layers = format_layers(sorted({target.layer for target in values}))
-        config = IA3Config(tuple({target.placement for target in values}), layers, bool(head))
+        layers = format_layers(sorted({t.layer for t in values if is_in_encoder_layers(t.placement)}))
+        config = IA3Config(tuple({target.placement for target in values}), layers or "all", bool(head))
         head = head_of_base | head if head else head  # PEFT may save a classifier without its projector
     for target in ia3.target_modules(model, config):  # PEFT may leave out modules: their vectors are 1
         values.setdefault(target, torch.ones(ia3.vector_size(model, target)))

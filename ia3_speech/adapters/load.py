@@ -27,7 +27,7 @@ from ia3_speech.adapters.record import Adapter, is_ours, new_record
 from ia3_speech.adapters.spec import AdapterSpec, parse_sum
 from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.common.errors import AdapterError, BaseError
-from ia3_speech.model.architectures import IA3Config, format_layers
+from ia3_speech.model.architectures import IA3Config, format_layers, is_in_encoder_layers
 from ia3_speech.model.attach import check_liveness, detach, insert_vectors, trainable
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.fingerprint import fingerprint
@@ -139,7 +139,7 @@ def combine(
         raise AdapterError(f"{name}: the classifiers have different classes, and can't be added")
     pairs = list(zip(adapters, weights, strict=True))
     targets = {target for adapter in adapters for target in adapter.vectors}
-    layers = {target.layer for target in targets if target.placement != "conv"}  # conv is below all layers
+    layers = {target.layer for target in targets if is_in_encoder_layers(target.placement)}
     languages = {adapter.config.language for adapter in adapters}
     config = IA3Config(
         tuple({target.placement for target in targets}),

@@ -98,6 +98,8 @@ def vector_of(name: str, tensor: np.ndarray) -> Vector:
     if leaf == "ia3_l":
         last, side = module.rpartition(".")[2], "in" if tensor.shape[0] == 1 else "out"
         placement = PLACEMENT_OF.get((last, side), last)
+        if ".decoder." in module and placement != last:
+            placement = f"{'cross' if '.encoder_attn.' in module else 'decoder'}_{placement}"
     number = re.search(r"\.(\d+)\.", module)
     return Vector(module, placement, int(number[1]) if number else None, tensor.reshape(-1).astype("float32"))
 

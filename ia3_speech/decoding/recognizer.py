@@ -163,13 +163,13 @@ class Recognizer:
             waves = [pieces[index][1] for index in batch]
             if self.router is None or rows:
                 logits = self.logits(waves, batch_rows)
-                hypotheses = search_rows(self.search, [np.asarray(row) for row in logits])
+                hypotheses = search_rows(self.search, logits)
                 for index, *pair in zip(batch, logits, hypotheses, strict=True):
                     recognitions[index] = self.recognition(*pair, *pieces[index], with_words)
             else:
                 logits, candidates = self.candidates(waves)
                 searches = [recognizer.search for each in candidates for recognizer in each.recognizers]
-                hypotheses = search_each(searches, [np.asarray(row) for row in logits])
+                hypotheses = search_each(searches, logits)
                 searched = zip(logits, hypotheses, strict=True)
                 for index, each in zip(batch, candidates, strict=True):
                     unchosen[index] = each, []

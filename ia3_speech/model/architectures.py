@@ -37,7 +37,28 @@ PLACEMENTS = {
     # Other tools (PEFT) write these, so they are read; they were never better than those above.
     "query": "the queries of self-attention (equal to a key vector in plain attention)",
     "ffn_inner": "the feed-forward network's first linear layer, before the activation",
+    # Of an encoder-decoder's decoder, in all of its layers
+    "decoder_key": "the keys of the decoder's self-attention",
+    "decoder_value": "the values of the decoder's self-attention",
+    "cross_key": "the keys of cross-attention: the encoder's output for the decoder to choose from",
+    "cross_value": "the values of cross-attention",
+    "decoder_ffn": "the activation between the two linear layers of the decoder's feed-forward network",
+    "decoder_ffn_output": "the output of the decoder's feed-forward network",
+    "decoder_attention_output": "the output of the decoder's self-attention",
+    "cross_attention_output": "the output of cross-attention",
+    "decoder_query": "the queries of the decoder's self-attention",
+    "cross_query": "the queries of cross-attention",
+    "decoder_ffn_inner": "the first linear layer of the decoder's feed-forward network",
 }
+
+
+def is_in_decoder(placement: str) -> bool:
+    return placement.startswith(("decoder_", "cross_"))
+
+
+def is_in_encoder_layers(placement: str) -> bool:
+    """Whether `IA3Config.layers` selects among the placement's modules."""
+    return placement != "conv" and not is_in_decoder(placement)
 
 
 @dataclass(frozen=True)
@@ -67,6 +88,8 @@ class Architecture:
     probe: "Callable[[Any], dict[str, torch.Tensor]]"  # configuration → an input for the model, batch of one
     head: str = "lm_head"  # path of the CTC head
     kind: str = "ctc"  # of model: an entry of `base.KINDS`
+    decoder: str = ""  # path of the list of an encoder-decoder's other layers
+    decoder_targets: Mapping[str, tuple[Target, ...]] = field(default_factory=dict)  # as `targets`
     # Path of the feature encoder's list of modules, each with a `conv` and perhaps a `layer_norm`
     convolutions: str = ""
     # Method of the module with the projections → its replacement while vectors are attached, which computes
@@ -77,6 +100,11 @@ class Architecture:
     padding_sensitive: tuple[str, ...] = ()
     # Whether a forward pass can begin above the layers that have no vector (`kinds.ctc.logits_from`)
     skips_layers: bool = False
+
+    @property
+    def stacks(self) -> dict[str, Mapping[str, tuple[Target, ...]]]:
+        """Path of a list of layers → their targets: of the encoder, then of a decoder."""
+        return {self.layers: self.targets} | ({self.decoder: self.decoder_targets} if self.decoder else {})
 
 
 def layer_targets(attention: str, networks: str) -> dict[str, tuple[Target, ...]]:
@@ -129,12 +157,12 @@ def noise(*shape: int) -> "torch.Tensor":
 
 
 def whisper_probe(config: Any) -> "dict[str, torch.Tensor]":
-    """A window of noise as log-mel features of 10 ms, and the decoder's first token."""
+    """A window of noise as log-mel features of 10 ms, and tokens: the keys of one have no effect."""
     import torch
 
-    first = torch.tensor([[config.decoder_start_token_id]])
+    tokens = torch.tensor([[config.decoder_start_token_id, 0, 1]])
     mel = noise(config.num_mel_bins, 2 * config.max_source_positions)
-    return {"input_features": mel, "decoder_input_ids": first}
+    return {"input_features": mel, "decoder_input_ids": tokens}
 
 
 def feature_encoder_kernels(config: Any, _extractor: Any) -> Kernels:
@@ -252,10 +280,14 @@ NEMO = Architecture(
     head="ctc_head",
 )
 
-# Vectors in the encoder alone: its decoder is frozen.
+SELF_ATTENTION = layer_targets("self_attn k_proj v_proj q_proj out_proj", "fc1 fc2")
+CROSS_ATTENTION = layer_targets("encoder_attn k_proj v_proj q_proj out_proj", "fc1 fc2")
 WHISPER = Architecture(
     layers="{body}.encoder.layers",
-    targets=layer_targets("self_attn k_proj v_proj q_proj out_proj", "fc1 fc2"),
+    targets=SELF_ATTENTION,
+    decoder="{body}.decoder.layers",
+    decoder_targets={f"decoder_{placement}": targets for placement, targets in SELF_ATTENTION.items()}
+    | {f"cross_{p}": CROSS_ATTENTION[p] for p in ("key", "value", "query", "attention_output")},
     probe=whisper_probe,
     head="proj_out",
     kind="whisper",
@@ -314,8 +346,9 @@ class IA3Config:
     """The positions of vectors.
 
     Args:
-        placements: any of key, value, ffn, ffn_output, attention_output, conv
-        layers: "all", or 0-based inclusive ranges such as "0-11" or "0,4-7"; conv is below all layers
+        placements: keys of `PLACEMENTS`
+        layers: of the encoder: "all", or 0-based inclusive ranges such as "0-11" or "0,4-7"; conv is below
+            all layers
         train_head: train the CTC head too, and save it with the adapter; a classifier's head always trains
         window: of Whisper's input: 30s or short (see `kinds.whisper`); None: the base's
         language: that a multilingual Whisper was trained to write; None: unknown

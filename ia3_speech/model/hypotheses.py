@@ -83,7 +83,7 @@ Search = Callable[[Logits], Hypothesis]
 def search_rows(search: Search, rows: Sequence[Logits]) -> list[Hypothesis]:
     """The hypothesis of each row. A search with a method `many` gets all rows at once."""
     many = getattr(search, "many", None)
-    return many(rows) if many else [search(row) for row in rows]
+    return many(rows) if many else [search(np.asarray(row)) for row in rows]
 
 
 def search_each(searches: Sequence[Search], rows: Sequence[Logits]) -> list[Hypothesis]:

@@ -21,7 +21,15 @@ from torch import nn
 
 from ia3_speech.common.errors import AdapterError
 from ia3_speech.common.formatting import in_columns
-from ia3_speech.model.architectures import ARCHITECTURES, PLACEMENTS, Architecture, IA3Config, format_layers
+from ia3_speech.model.architectures import (
+    ARCHITECTURES,
+    PLACEMENTS,
+    Architecture,
+    IA3Config,
+    format_layers,
+    is_in_decoder,
+    is_in_encoder_layers,
+)
 
 PREFIX = "ia3_"  # the name of a vector's module inside the module that it scales: ia3_key, ia3_ffn, …
 # The name of a vector's parameter. transformers' Trainer decays parameters to 0 unless their names contain
@@ -36,7 +44,7 @@ class TargetModule:
     module: str  # its path in the model; the vector merges into its weight, and with side "out" into its bias
     side: str  # the scaled side: "in" or "out"
     placement: str  # a key of `architectures.PLACEMENTS`
-    layer: int  # of the encoder; for `conv` the number of the convolution
+    layer: int  # of the encoder or the decoder; for `conv` the number of the convolution
     axis: int = -1  # the scaled axis of the activation: −1 in (batch, time, d), 1 in (batch, d, time)
 
     @property
@@ -51,7 +59,7 @@ class TargetModule:
 
 
 # A vector's parameter → its replacement, (batch, 1, d): a vector for each row of the batches that this thread
-# (or this task of asyncio) computes.
+# (or this task of asyncio) computes; rows of a decoder may have several beams, one after another.
 Rows = Mapping[nn.Parameter, torch.Tensor]
 ROWS: ContextVar[Rows | None] = ContextVar("rows", default=None)
 # The window of each of these rows, as `IA3Config.window`
@@ -93,13 +101,17 @@ class IA3Vector(nn.Module):
         back to the type of x; within `torch.autocast` in the type of x, as weights are."""
         rows = (ROWS.get() or {}).get(self.l)  # (batch, 1, d), where this thread has a vector for each row
         factor = self.l if rows is None else rows
+        if rows is not None and len(rows) < len(x):
+            factor = rows.repeat_interleave(len(x) // len(rows), 0)
         if self.target.axis == 1:
             factor = factor[:, None] if rows is None else factor.transpose(1, 2)
         if torch.is_autocast_enabled(x.device.type):
             factor = factor.to(x.dtype)
         # In place if no gradient is needed: memory for a new activation takes longer than the product.
         # Nothing else holds a module's output, or the activation between the two feed-forward layers.
-        if not torch.is_grad_enabled() and (self.target.side == "out" or self.target.placement == "ffn"):
+        if not torch.is_grad_enabled() and (
+            self.target.side == "out" or self.target.placement.endswith("ffn")
+        ):
             return x.mul_(factor)
         return (x * factor).to(x.dtype)
 
@@ -187,11 +199,13 @@ def layers_of(model: nn.Module) -> tuple[str, nn.ModuleList]:
 
 def all_target_modules(model: nn.Module) -> list[TargetModule]:
     """Every target module of a model, layer by layer. Raises AdapterError for an unknown architecture."""
-    architecture, (path, layers) = architecture_of(model), layers_of(model)
+    stacks = {path_in(model, path): targets for path, targets in architecture_of(model).stacks.items()}
+    modules = dict(model.named_modules())  # a classifier has no decoder
     return convolution_targets(model) + [
         TargetModule(f"{path}.{number}.{module}", side, placement, number)
-        for number in range(len(layers))
-        for placement, targets in architecture.targets.items()
+        for path, placements in stacks.items()
+        for number in range(len(modules.get(path, ())))
+        for placement, targets in placements.items()
         for module, side in targets
     ]
 
@@ -214,11 +228,11 @@ def target_modules(model: nn.Module, config: IA3Config) -> list[TargetModule]:
     missing = [p for p in config.placements if p not in {target.placement for target in every}]
     if missing:
         reason = " (it has no convolutional feature encoder)" if "conv" in missing else ""
+        reason = " (it has no decoder)" if not reason and any(map(is_in_decoder, missing)) else reason
         raise AdapterError(f"{type(model).__name__} has no target module for {', '.join(missing)}{reason}")
     numbers = config.layer_numbers(len(layers_of(model)[1]))
-    return [
-        t for t in every if t.placement in config.placements and (t.placement == "conv" or t.layer in numbers)
-    ]
+    chosen = [target for target in every if target.placement in config.placements]
+    return [t for t in chosen if t.layer in numbers or not is_in_encoder_layers(t.placement)]
 
 
 def vector_size(model: nn.Module, target: TargetModule) -> int:
@@ -237,14 +251,13 @@ def parameter_table(model: nn.Module) -> str:
     """
     attached = list(vectors(model).values())
     counts = {p: sum(v.l.numel() for v in attached if v.target.placement == p) for p in PLACEMENTS}
-    layers = format_layers(sorted({v.target.layer for v in attached if v.target.placement != "conv"}))
     base = sum(p.numel() for p in model.parameters()) - sum(counts.values())
     counts["head"] = sum(p.numel() for p in (attachment(model).base_head or {}).values())
     rows = [("placement", "layers", "parameters", "share of the base")]
     for name, count in counts.items():
         if count:
-            layers_of_vectors = "" if name in ("conv", "head") else layers
-            rows.append((name, layers_of_vectors, f"{count:,}", f"{count / base:.4%}"))
+            numbers = sorted({v.target.layer for v in attached if v.target.placement == name != "conv"})
+            rows.append((name, format_layers(numbers), f"{count:,}", f"{count / base:.4%}"))
     total = sum(counts.values())
     rows.append(("all", "", f"{total:,}", f"{total / base:.4%} of {base:,}"))
     return "\n".join(in_columns(rows, left=(0, 1, 3)))

@@ -163,6 +163,5 @@ class FeatureCache:
 
     @torch.no_grad()
     def texts(self, utterances: Sequence[Utterance], search: Search) -> list[str]:
-        logits, frames = self.logits(utterances)
-        rows = [row[:n] for row, n in zip(logits.float().cpu(), frames.tolist(), strict=True)]
+        rows = self.base.rows_of(*self.logits(utterances))
         return [hypothesis.text for hypothesis in search_rows(search, rows)]

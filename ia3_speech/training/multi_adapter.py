@@ -229,7 +229,7 @@ def measure_batch(cache: FeatureCache, examples: Sequence[Example], mode: str) -
     """Measures of utterances with the vectors in use; `mode` normalises the texts."""
     logits, frames = cache.logits([example.utterance for example in examples])
     losses = cache.base.losses(logits, frames, [example.ids for example in examples]).tolist()
-    rows = [row[:n] for row, n in zip(logits.float().cpu(), frames.tolist(), strict=True)]
+    rows = cache.base.rows_of(logits, frames)
     texts = [hypothesis.text for hypothesis in search_rows(cache.base.greedy, rows)]
     measures, mode = [], cache.base.scoring_mode(mode)
     for text, loss, e in zip(texts, losses, examples, strict=True):

@@ -28,10 +28,11 @@ TENSORS = {  # PEFT's names and ours
 
 def test_a_modules_last_name_tells_the_placement_in_every_architecture():
     for architecture in ARCHITECTURES.values():
-        for placement, targets in architecture.targets.items():
-            for module, side in targets:
+        for path, placements in architecture.stacks.items():
+            targets = [(placement, *target) for placement, both in placements.items() for target in both]
+            for placement, module, side in targets:
                 vector = np.ones((1, 2) if side == "in" else (2, 1))
-                assert vector_of(f"body.layers.0.{module}.ia3_l", vector).placement == placement
+                assert vector_of(f"{path}.0.{module}.ia3_l", vector).placement == placement
 
 
 def test_reading(tmp_path):

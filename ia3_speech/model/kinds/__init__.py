@@ -228,7 +228,11 @@ class Base(ABC):
             if rows is None:
                 rows, depth = [base.features(wave, WAVEFORM) for wave in waves], WAVEFORM
             for batch in [[row] for row in rows] if alone else [rows]:
-                encoded, frames = base.forward(batch, depth)
-                ends = len(batch) * [None] if self.vocabulary is None else frames.tolist()
-                outputs += [row[:end].float().cpu() for row, end in zip(encoded, ends, strict=True)]
+                outputs += base.rows_of(*base.forward(batch, depth))
             return outputs
+
+    def rows_of(self, encoded: torch.Tensor, frames: torch.Tensor) -> list[torch.Tensor]:
+        """The rows of `forward` without padding, for searches: fp32 on the CPU. A row of a kind with vectors
+        in its decoder keeps them."""
+        ends = len(encoded) * [None] if self.vocabulary is None else frames.tolist()
+        return [row[:end].float().cpu() for row, end in zip(encoded, ends, strict=True)]

@@ -1,5 +1,5 @@
-"""Whisper: an encoder of log-mel windows, with the vectors, and a frozen decoder that writes tokens (Radford
-et al. 2022, arXiv 2212.04356).
+"""Whisper: an encoder of log-mel windows, and a decoder that writes tokens (Radford et al. 2022, arXiv
+2212.04356); vectors may be in both.
 
 In: waveforms, float32 (samples,), 16 kHz mono, of at most 30 s. Out: the encoder's output for each, (frames,
 channels), a frame each 20 ms; and from it texts, losses, word times.
@@ -16,7 +16,8 @@ padding of shorter rows is masked in self-attention and cross-attention, so a ro
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Self
@@ -29,9 +30,10 @@ from torch.nn.utils.rnn import pad_sequence
 from ia3_speech.common.errors import BaseError, UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.text import Vocabulary
+from ia3_speech.model.architectures import is_in_decoder
 from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.hypotheses import Hypothesis, TimedWord
-from ia3_speech.model.ia3 import WINDOWS, attachment, layers_of
+from ia3_speech.model.ia3 import ROWS, WINDOWS, attachment, layers_of, using_rows, vectors
 from ia3_speech.model.kinds import Base
 from ia3_speech.model.kinds.ctc import divergence_from, likeliest_symbols
 from ia3_speech.model.kinds.whisper_search import TEMPERATURES, Generation, word_spans
@@ -126,6 +128,37 @@ class Whisper(Base):
         encoded = encoder(x + encoder.embed_positions.weight[: x.shape[1]])
         return encoded, torch.tensor(frames, device=self.device)
 
+    def rows_of(self, encoded: torch.Tensor, frames: torch.Tensor) -> list[torch.Tensor]:
+        """Also stores the decoder's vectors of each row, if rows have their own, in its attribute `vectors`:
+        path of the vector → (1, 1, d)."""
+        rows, stacked = super().rows_of(encoded, frames), ROWS.get() or {}
+        own = [
+            v for v in vectors(self.model).values() if v.l in stacked and is_in_decoder(v.target.placement)
+        ]
+        for number, row in enumerate(rows):
+            row.vectors = {v.target.vector_path: stacked[v.l][number : number + 1] for v in own}
+        return rows
+
+    def to_device(self, row: Any) -> torch.Tensor:
+        """A row of `logits` on the base's device and in its type, with its vectors."""
+        moved = torch.as_tensor(row).to(self.device, self.model.dtype)
+        moved.vectors = getattr(row, "vectors", {})
+        return moved
+
+    @contextmanager
+    def vectors_of(self, rows: Sequence[torch.Tensor]) -> Iterator[None]:
+        """Within the context each row of the decoder's batch has its own vectors."""
+        modules = vectors(self.model) if any(getattr(row, "vectors", {}) for row in rows) else {}
+        stacked = {
+            module.l: torch.cat(
+                [row.vectors.get(path, torch.ones_like(module.l[None, None])) for row in rows]
+            )
+            for path, module in modules.items()
+            if is_in_decoder(module.target.placement)
+        }
+        with using_rows(stacked):
+            yield
+
     @torch.no_grad()
     def front_end(self, features: torch.Tensor) -> torch.Tensor:
         """The convolutions' output: their channels separate kinds of speech better than the mel bands."""
@@ -174,7 +207,8 @@ class Whisper(Base):
         """The likeliest language of a row of the encoder's output."""
         from transformers.modeling_outputs import BaseModelOutput
 
-        token = int(self.model.detect_language(encoder_outputs=BaseModelOutput(row[None])))
+        with self.vectors_of([row]):
+            token = int(self.model.detect_language(encoder_outputs=BaseModelOutput(row[None])))
         return self.processor.tokenizer.convert_ids_to_tokens(token).strip("<|>")
 
     def silence(self, row: torch.Tensor) -> float:
@@ -227,7 +261,8 @@ class Whisper(Base):
         """(tokens + 1,) of each row's text: the log-probabilities of its tokens and its end. `options`: of
         `token_logits`."""
         frames = torch.tensor([len(row) for row in rows])
-        logits = self.token_logits(pad_sequence([*rows], batch_first=True), frames, texts, *options)
+        with self.vectors_of(rows):
+            logits = self.token_logits(pad_sequence([*rows], batch_first=True), frames, texts, *options)
         ends = [torch.tensor([*ids, self.end], device=self.device) for ids in texts]
         return [
             row[: len(ids)].float().log_softmax(-1).gather(-1, ids[:, None])[:, 0].cpu()
@@ -306,8 +341,8 @@ class Whisper(Base):
         if not hypothesis.words:
             return []
         ids, prefix = hypothesis.tokens, hypothesis.prompt_tokens
-        row, inputs = torch.as_tensor(row).to(self.device, self.model.dtype), {}
-        with self.lock.shared():
+        row, inputs = self.to_device(row), {}
+        with self.lock.shared(), self.vectors_of([row]):
             (scores,) = self.log_probabilities([row], [ids], prefix, inputs)
             weights = self.alignment(row, inputs)
         frames = max(1, min(len(row), round(seconds * SAMPLE_RATE / self.stride)))

@@ -52,7 +52,7 @@ class Generation:
     def many(self, rows: Sequence[Logits]) -> list[Hypothesis]:
         """The hypothesis of each row of the encoder's output, (frames, channels)."""
         base = self.base
-        rows = [torch.as_tensor(row).to(base.device, base.model.dtype) for row in rows]
+        rows = [base.to_device(row) for row in rows]
         if any(bool(row.isnan().any()) for row in rows):
             raise SearchError(NAN)
         hypotheses: list[Hypothesis | None] = [None] * len(rows)
@@ -118,7 +118,8 @@ class Generation:
         model = base.copy_within([len(row) for row in rows]).eval()
         divisors = torch.tensor(temperatures or (1.0,), device=base.device)[:, None]
         encoded, lengths = pad_sequence(rows, batch_first=True), [self.longest(row) for row in rows]
-        with torch.random.fork_rng(devices=[base.device] if base.device.type == "cuda" else []):
+        devices = [base.device] if base.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices), base.vectors_of(rows):
             torch.manual_seed(0)
             output = GenerationMixin.generate(
                 model,
