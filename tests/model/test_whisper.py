@@ -13,12 +13,16 @@ from tiny_models import attach_random, noise_waves, random_adapter, random_vecto
 
 from ia3_speech import IA3Config, attach, detach, load, load_adapter, load_base, merge, save_adapter, unmerge
 from ia3_speech.adapters.bank import Bank
+from ia3_speech.adapters.io import read_adapter
 from ia3_speech.adapters.record import read_record
+from ia3_speech.adapters.spec import term_at
+from ia3_speech.adapters.weights import count_by_placement, read_weights
 from ia3_speech.common.errors import AdapterError, BaseError, UserError
 from ia3_speech.decoding.options import LoadOptions
+from ia3_speech.model.attach import probe_input
 from ia3_speech.model.base import make_base
 from ia3_speech.model.hypotheses import search_rows
-from ia3_speech.model.ia3 import vectors
+from ia3_speech.model.ia3 import attachment, using_rows, vectors
 from ia3_speech.model.kinds.whisper import written
 from ia3_speech.model.kinds.whisper_search import repetition
 from ia3_speech.routing.gate import general_gate
@@ -26,6 +30,8 @@ from ia3_speech.training.segmentation import segment_data_directory
 
 SHARED = Path(__file__).parents[3] / "shared"
 PLACEMENTS = ("key", "value", "ffn", "ffn_output", "attention_output")
+DECODER = ("decoder_key", "decoder_value", "cross_key", "cross_value", "decoder_ffn")
+DECODER += ("decoder_ffn_output", "decoder_attention_output", "cross_attention_output")
 WAVES = noise_waves(1.0, 2.3, 0.4)
 
 
@@ -152,6 +158,106 @@ def test_a_bank_gives_each_row_its_adapter_and_its_window(base, tmp_path):
     for row, wanted in zip(rows, alone, strict=True):
         close(row, wanted)
     assert len(bank.logits(WAVES[1:2], ["short:0.5+long:0.5"])[0]) == 166  # a sum has the shortest window
+
+
+@pytest.fixture
+def adapters(base, tmp_path):
+    """Folders of adapters: in the encoder alone, in the decoder alone, in both."""
+    base.window = "short"
+    for seed, (name, placements) in enumerate(
+        {"encoder": PLACEMENTS, "decoder": DECODER, "both": PLACEMENTS + DECODER}.items()
+    ):
+        attach(base.model, IA3Config(placements, window="short"))
+        random_vectors(base.model, seed, -2.0, 2.0)
+        save_adapter(base.model, tmp_path / name, base=base)
+        detach(base.model)
+    return {name: tmp_path / name for name in ("encoder", "decoder", "both")}
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+@pytest.mark.parametrize("language", ["en", "auto"])
+def test_a_row_of_a_bank_has_its_vectors_in_the_decoder_too(base, adapters, beam_size, language):
+    """Greedy texts, beams, texts by sampling, the detected language, word times: as with it alone."""
+    base.language = language
+
+    def results(rows):
+        search = base.own_search(beam_size, [])[0]
+        texts = search_rows(search, rows)
+        words = [base.timed(row, text, 1.0) for row, text in zip(rows, texts, strict=True)]
+        return texts, words, search.again, [base.silence(base.to_device(row)) for row in rows]
+
+    waves, names = [*WAVES, WAVES[0]], ["both", None, "decoder", "encoder"]
+    alone = []
+    for wave, name in zip(waves, names, strict=True):
+        if name:
+            load_adapter(base.model, adapters[name])
+        alone.append(results(base.logits([wave])))
+        detach(base.model)
+    bank = Bank(base)
+    for name, folder in adapters.items():
+        bank.add(name, folder)
+    rows = bank.logits(waves, names)
+    for name in adapters:  # what was computed stays as it is
+        bank.drop(name)
+    texts, words, again, silences = results(rows)
+    assert texts == [text for (text,), *_ in alone] and len({text.text for text in texts}) == 4
+    assert sorted(again) == sorted(text for _, _, texts, _ in alone for text in texts) and again
+    assert silences == pytest.approx([silence for *_, (silence,) in alone], rel=1e-3)
+    for found, (_, (wanted,), *_) in zip(words, alone, strict=True):
+        assert [word.text for word in found] == [word.text for word in wanted]
+        assert [w.confidence for w in found] == pytest.approx([w.confidence for w in wanted], rel=1e-2)
+
+
+def test_losses_have_the_rows_vectors_and_train_them(base, adapters):
+    """As `speakers` and the folds train: rows with vectors of their own, in a batch."""
+    wanted = []
+    for number, name in enumerate(("both", "decoder")):
+        load_adapter(base.model, adapters[name])
+        encoded, frames = base.forward([base.features(WAVES[number])])
+        wanted.append(base.losses(encoded, frames, [[1, 2, 3]]))
+        detach(base.model)
+    both = {name: read_adapter(base.model, term_at(name, adapters[name])) for name in ("both", "decoder")}
+    attach(base.model, both["both"].config)
+    stacked = {
+        vector.l: torch.stack(
+            [a.vectors.get(vector.target, torch.ones_like(vector.l)) for a in both.values()]
+        )
+        for vector in vectors(base.model).values()
+    }
+    rows = {parameter: values[:, None].requires_grad_() for parameter, values in stacked.items()}
+    with using_rows(rows):
+        encoded, frames = base.forward([base.features(wave) for wave in WAVES[:2]])
+        losses = base.losses(encoded, frames, [[1, 2, 3]] * 2)
+    close(losses, torch.cat(wanted))
+    losses[0].backward()
+    for parameter, values in rows.items():
+        assert bool(values.grad[0].any()) and not bool(values.grad[1].any()), parameter
+
+
+def test_decoder_vectors_merge_and_are_peft_s_too(base, tmp_path):
+    peft = pytest.importorskip("peft")
+    placements = ("key", "value", "ffn", *DECODER[:5])
+    attach_random(base.model, *placements, low=-2, high=2)
+    save_adapter(base.model, tmp_path / "ours", base=base)
+    base.window = "short"
+    (wanted,) = search_rows(base.greedy, base.logits(WAVES[:1]))
+    merge(base.model)
+    assert search_rows(base.greedy, base.logits(WAVES[:1])) == [wanted]
+    config = json.loads((tmp_path / "ours/adapter_config.json").read_text())
+    assert (config["target_modules"], config["feedforward_modules"]) == (["fc2", "k_proj", "v_proj"], ["fc2"])
+    model, _ = tiny_whisper()
+    wrapped = peft.PeftModel.from_pretrained(model, str(tmp_path / "ours"))
+    probe = probe_input(model)
+    merged = base.model(**probe).logits
+    close(wrapped(**probe).logits, merged)
+    wrapped.save_pretrained(str(tmp_path / "theirs"))
+    load_adapter(base_model := tiny_whisper()[0], tmp_path / "theirs")
+    close(base_model(**probe).logits, merged)
+    assert attachment(base_model).config.placements == IA3Config(placements).placements
+    counts = count_by_placement(read_weights(tmp_path / "theirs"))
+    assert counts == count_by_placement(read_weights(tmp_path / "ours")) and counts.keys() == {*placements}
+    with pytest.raises(AdapterError, match=r"decoder_key \(it has no decoder\)"):
+        attach(load_base("mini").model, IA3Config(("decoder_key",)))
 
 
 def test_texts_in_one_case_are_written_as_whisper_writes():

@@ -366,8 +366,8 @@ class Whisper(Base):
         for number, head in getattr(self.model.generation_config, "alignment_heads", None) or every:
             attention = layers[number].encoder_attn
             part = slice(head * attention.head_dim, (head + 1) * attention.head_dim)
-            queries, keys = attention.q_proj(inputs[number])[0, :, part], attention.k_proj(row)[:, part]
-            scores.append(attention.scaling * queries @ keys.T)
+            queries, keys = attention.q_proj(inputs[number]), attention.k_proj(row[None])
+            scores.append(attention.scaling * queries[0, :, part] @ keys[0, :, part].T)
         return torch.stack(scores).float()
 
 
