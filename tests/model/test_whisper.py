@@ -32,6 +32,7 @@ SHARED = Path(__file__).parents[3] / "shared"
 PLACEMENTS = ("key", "value", "ffn", "ffn_output", "attention_output")
 DECODER = ("decoder_key", "decoder_value", "cross_key", "cross_value", "decoder_ffn")
 DECODER += ("decoder_ffn_output", "decoder_attention_output", "cross_attention_output")
+BOTH = ("--placements", "value", "cross_value", "decoder_ffn")
 WAVES = noise_waves(1.0, 2.3, 0.4)
 
 
@@ -347,8 +348,9 @@ def data(tmp_path):
 @pytest.mark.usefixtures("few_samples")
 def test_an_adapter_is_trained_decoded_and_scored(folder, data, run_command):
     train = ["train", "--config", "whisper", "--base", folder, "--train", data / "train", "--replay", "none"]
-    run_command(*train, "--dev", data / "dev", "--epochs", 1, "--out", data / "exp")
+    run_command(*train, "--dev", data / "dev", "--epochs", 1, "--out", data / "exp", *BOTH)
     config = read_record(data / "exp/adapter")["config"]
+    assert config["placements"] == ["value", "cross_value", "decoder_ffn"]
     assert (config["window"], config["language"]) == ("short", "en")
     decode = ["decode", "--adapter", data / "exp/adapter", "--guard", "off", data / "dev", data / "decode"]
     run_command(*decode)
@@ -364,7 +366,10 @@ def test_an_adapter_is_trained_decoded_and_scored(folder, data, run_command):
 @pytest.mark.usefixtures("few_samples")
 def test_a_few_minutes_and_another_method_train_too(folder, data, run_command):
     train = ["train", "--base", folder, "--train", data / "train", "--epochs", 1, "--replay", "none"]
-    run_command(*train, "--out", data / "few")
+    run_command(*train, "--out", data / "few", *BOTH)
+    assert {"value", "cross_value"} <= count_by_placement(
+        read_weights(data / "few/folds/fold1/adapter")
+    ).keys()
     assert read_record(data / "few/folds/fold1/adapter")["config"]["window"] == "short"
     full = Path(__file__).parents[2] / "egs/compare_methods/local/methods.py:full"
     run_command(*train, "--dev", data / "dev", "--method", full, "--out", data / "full")
@@ -378,12 +383,18 @@ def test_a_few_minutes_and_another_method_train_too(folder, data, run_command):
 @pytest.mark.usefixtures("few_samples")
 def test_auto_chooses_by_audio_and_what_whisper_lacks_is_refused(folder, data, run_command):
     base = load_base(folder)
-    random_adapter(folder, data / "ward", 2)
+    random_adapter(folder, data / "ward", 2, "key", "value", "ffn", *DECODER)
     run_command("adapters", "register", data / "ward", "ward")
     run_command("adapters", "gate", "ward", "--data", data / "train")
     transcribe = ("transcribe", "--base", folder, "--format", "json", "--vad", "off", data / "s0-dev0.wav")
     record = json.loads(run_command(*transcribe, "--adapter", "auto").out)
     assert record["gate"][0]["adapter"] in (None, "ward") and record["language"] == "en"
+    recognizer = load(folder, adapter="auto:ward", options=LoadOptions(vad="off")).recognizer
+    waves = noise_waves(0.7, 1.1, 2.0)
+    candidates = recognizer.candidates(waves)[1]
+    for wave, both, found in zip(waves, candidates, recognizer.recognize(waves), strict=True):
+        texts = [each.texts([wave])[0] for each in both.recognizers]
+        assert found.text in texts and len(set(texts)) == len(texts)
     assert general_gate(base).mean.shape == (base.model.config.d_model,)  # of the convolutions
     for option in (("--test-time", "suta"), ("--alternatives", 2)):
         refused = run_command(*transcribe, *option)

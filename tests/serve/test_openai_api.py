@@ -10,7 +10,7 @@ import numpy as np
 import openai
 import pytest
 import soundfile
-from tiny_models import tiny_whisper
+from tiny_models import random_adapter, tiny_whisper
 
 from ia3_speech.adapters import registry
 from ia3_speech.common.errors import UserError
@@ -18,7 +18,7 @@ from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.decoding.formats import FORMATS, verbose_segment
 from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.dictation import make_dictation
-from ia3_speech.model.base import make_base
+from ia3_speech.model.base import load_base, make_base
 from ia3_speech.serve.access import hash_of
 from ia3_speech.serve.options import ServerOptions, check
 from ia3_speech.session import Session, load
@@ -63,6 +63,25 @@ def test_a_whisper_base_writes_the_language_of_the_request_else_the_servers(sess
         serving(session=session, language="auto"),
     ):
         pass
+
+
+@pytest.mark.usefixtures("few_samples")
+def test_requests_of_a_whisper_share_batches_with_their_own_decoders(serving, recordings, tmp_path):
+    for part in tiny_whisper():
+        part.save_pretrained(tmp_path / "whisper")
+    placements = ("value", "cross_value", "decoder_ffn", "decoder_key")
+    for seed, name in enumerate(("ward", "desk")):
+        random_adapter(tmp_path / "whisper", tmp_path / name, seed, *placements)
+        registry.register(tmp_path / name, name)
+    base = load_base(tmp_path / "whisper")
+    models = ["ward", "whisper", "desk", "ward:0.5+desk"] * 2
+    alone = {name: load(base.name, adapter=name).transcribe(recordings[0]).text for name in ("ward", "desk")}
+    with serving(session=Session(base), max_wait_ms=300) as running, ThreadPoolExecutor(8) as threads:
+        texts = threads.map(lambda name: transcribe(running.client(), recordings[0], name).text, models)
+        by_name = dict(zip(models, texts, strict=True))
+    assert (
+        by_name["ward"] == alone["ward"] and by_name["desk"] == alone["desk"] and len({*by_name.values()}) > 2
+    )
 
 
 def test_dictation_is_written_by_the_servers_rules(serving, recordings, offline, tmp_path):
