@@ -11,10 +11,10 @@ frame, merges repeats and drops blanks: Graves et al. 2006, "Connectionist Tempo
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from itertools import groupby
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -56,6 +56,9 @@ class Hypothesis:
     others: tuple[tuple[str, float], ...] = ()
     tokens: tuple[int, ...] = ()  # of a base that writes tokens one after another
     prompt_tokens: tuple[int, ...] = ()  # before them
+    scores: tuple[float, ...] = field(default=(), compare=False)  # their log-probabilities
+    # of a Whisper base: (heads, tokens, d), the queries of the heads that align tokens with frames
+    queries: Any = field(default=None, compare=False, repr=False)
     language: str | None = None  # code, of a base that writes several
 
     @property

@@ -101,8 +101,6 @@ class IA3Vector(nn.Module):
         back to the type of x; within `torch.autocast` in the type of x, as weights are."""
         rows = (ROWS.get() or {}).get(self.l)  # (batch, 1, d), where this thread has a vector for each row
         factor = self.l if rows is None else rows
-        if rows is not None and is_in_decoder(self.target.placement) and len(rows) < len(x):
-            factor = rows.repeat_interleave(len(x) // len(rows), 0)
         if self.target.axis == 1:
             factor = factor[:, None] if rows is None else factor.transpose(1, 2)
         if torch.is_autocast_enabled(x.device.type):

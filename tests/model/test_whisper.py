@@ -10,6 +10,8 @@ import torch
 from corpus_files import sound_directory
 from safetensors.torch import load_file
 from tiny_models import attach_random, noise_waves, random_adapter, random_vectors, tiny_whisper
+from transformers import GenerationMixin
+from transformers.modeling_outputs import BaseModelOutput
 
 from ia3_speech import IA3Config, attach, detach, load, load_adapter, load_base, merge, save_adapter, unmerge
 from ia3_speech.adapters.bank import Bank
@@ -161,6 +163,37 @@ def test_a_bank_gives_each_row_its_adapter_and_its_window(base, tmp_path):
     assert len(bank.logits(WAVES[1:2], ["short:0.5+long:0.5"])[0]) == 166  # a sum has the shortest window
 
 
+@pytest.mark.parametrize("beam_size", [1, 4])
+def test_texts_are_those_of_transformers_generate(base, beam_size):
+    """Of the rows of a batch, with suppressed tokens and vectors; some end, others are cut off."""
+    base.window, settings, decoder = "short", base.model.generation_config, base.model.model.decoder
+    settings.suppress_tokens = [id for id in range(264) if id not in (*range(70, 90), base.end)]
+    settings.begin_suppress_tokens = [71, base.end]
+    attach_random(base.model, "key", *DECODER, low=0.3, high=1.5)
+    found = []
+    for scale in (1, 2):
+        torch.manual_seed(0)  # a random decoder repeats a token, unless its embeddings are large and untied
+        shapes = decoder.embed_tokens.weight.shape, decoder.embed_positions.weight.shape
+        base.model.proj_out.weight = torch.nn.Parameter(torch.randn(shapes[0]))
+        decoder.embed_tokens.weight = torch.nn.Parameter(scale * torch.randn(shapes[0]))
+        decoder.embed_positions.weight = torch.nn.Parameter(2 * torch.randn(shapes[1]))
+        search = base.own_search(beam_size, [])[0]
+        rows = [base.to_device(row) for row in base.logits(noise_waves(1.0, 2.3, 0.4, 4.0, 3.1))]
+        for row, (text, *_) in zip(rows, search.generate(rows), strict=True):
+            wanted = GenerationMixin.generate(
+                base.model,
+                encoder_outputs=BaseModelOutput(row[None]),
+                decoder_input_ids=torch.tensor([search.prompt_tokens]),
+                max_length=len(search.prompt_tokens) + search.longest(row),
+                num_beams=beam_size,
+                stopping_criteria=[lambda ids, _: torch.tensor([repetition(r) > 0 for r in ids.tolist()])],
+            )
+            end = [base.end] * (len(text.scores) > len(text.ids))
+            assert [*search.prompt_tokens, *text.ids, *end] == wanted[0].tolist()
+            found.append((text.ids, bool(end)))
+    assert {end for _, end in found} == {True, False} and len({*found}) > 4
+
+
 @pytest.fixture
 def adapters(base, tmp_path):
     """Folders of adapters: in the encoder alone, in the decoder alone, in both."""
@@ -299,8 +332,8 @@ def test_the_language_is_checked_and_found_for_each_row(base):
     texts = search.many(rows)
     assert search.language == "auto" and record["prompt"] == "metformin."
     for row, text in zip(rows, texts, strict=True):
-        assert text.prompt_tokens[-4:] == base.prefix(base.spoken(row)) and text.prompt_tokens[0] == 262
-        assert text.language == base.spoken(row)
+        assert text.prompt_tokens[-4:] == base.prefix(*base.spoken([row])) and text.prompt_tokens[0] == 262
+        assert [text.language] == base.spoken([row])
         assert search.many([row]) == [text]
     base.model.generation_config.is_multilingual = False
     with pytest.raises(UserError, match=r"`language=de`: tiny only writes English"):

@@ -15,9 +15,9 @@ padding of shorter rows is masked in self-attention and cross-attention, so a ro
 """
 
 import dataclasses
+import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Self
@@ -36,7 +36,14 @@ from ia3_speech.model.hypotheses import Hypothesis, TimedWord
 from ia3_speech.model.ia3 import ROWS, WINDOWS, attachment, layers_of, using_rows, vectors
 from ia3_speech.model.kinds import Base
 from ia3_speech.model.kinds.ctc import divergence_from, likeliest_symbols
-from ia3_speech.model.kinds.whisper_search import TEMPERATURES, Generation, word_spans
+from ia3_speech.model.kinds.whisper_search import (
+    TEMPERATURES,
+    Generation,
+    Steps,
+    in_heads,
+    padding_mask,
+    word_spans,
+)
 from ia3_speech.model.precision import compute_fast
 from ia3_speech.model.sharing import structural_copy
 
@@ -145,19 +152,16 @@ class Whisper(Base):
         moved.vectors = getattr(row, "vectors", {})
         return moved
 
-    @contextmanager
-    def vectors_of(self, rows: Sequence[torch.Tensor]) -> Iterator[None]:
-        """Within the context each row of the decoder's batch has its own vectors."""
+    def vectors_of(self, rows: Sequence[torch.Tensor]) -> dict[nn.Parameter, torch.Tensor]:
+        """The decoder's vectors of the rows of a batch, for `using_rows`; none if no row has its own."""
         modules = vectors(self.model) if any(getattr(row, "vectors", {}) for row in rows) else {}
-        stacked = {
+        return {
             module.l: torch.cat(
                 [row.vectors.get(path, torch.ones_like(module.l[None, None])) for row in rows]
             )
             for path, module in modules.items()
             if is_in_decoder(module.target.placement)
         }
-        with using_rows(stacked):
-            yield
 
     @torch.no_grad()
     def front_end(self, features: torch.Tensor) -> torch.Tensor:
@@ -203,41 +207,26 @@ class Whisper(Base):
         if language not in self.languages:
             raise UserError(f"`language={language}`: {self.name} knows {', '.join(self.languages)}")
 
-    def spoken(self, row: torch.Tensor) -> str:
-        """The likeliest language of a row of the encoder's output."""
-        from transformers.modeling_outputs import BaseModelOutput
-
-        with self.vectors_of([row]):
-            token = int(self.model.detect_language(encoder_outputs=BaseModelOutput(row[None])))
-        return self.processor.tokenizer.convert_ids_to_tokens(token).strip("<|>")
+    def spoken(self, rows: Sequence[torch.Tensor]) -> list[str]:
+        """The likeliest language of each row of the encoder's output."""
+        ids = torch.tensor([*self.model.generation_config.lang_to_id.values()], device=self.device)
+        best = ids[self.first_logits(rows)[:, ids].argmax(-1)]
+        return [name.strip("<|>") for name in self.processor.tokenizer.convert_ids_to_tokens(best.tolist())]
 
     def silence(self, row: torch.Tensor) -> float:
         """The decoder's probability that nobody speaks in a row."""
-        settings = self.model.generation_config
-        token = settings.no_timestamps_token_id - 1  # <|nospeech|>, <|nocaptions|>
-        (scores,) = self.log_probabilities([row], [[token]], (settings.decoder_start_token_id,))
-        return float(scores[0].exp())
+        token = self.model.generation_config.no_timestamps_token_id - 1  # <|nospeech|>, <|nocaptions|>
+        return float(self.first_logits([row])[0].softmax(-1)[token])
+
+    def first_logits(self, rows: Sequence[torch.Tensor]) -> torch.Tensor:
+        """(batch, vocabulary), fp32: of the token after the start."""
+        start = torch.tensor([[self.model.generation_config.decoder_start_token_id]] * len(rows))
+        return Steps(self, rows, 1, 1)(start.to(self.device))
 
     @property
     def end(self) -> int:
         """The token that ends a text."""
         return self.processor.tokenizer.eos_token_id
-
-    def copy_within(self, frames: Sequence[int], inputs: dict[int, torch.Tensor] | None = None) -> nn.Module:
-        """A copy of the model, whose decoder ignores the encoder's output beyond each row's frames; each row
-        may have several beams. `inputs` gets the input of each layer's cross-attention."""
-        model, mask = structural_copy(self.model), padding_mask(frames, self.device, self.model.dtype)
-
-        def attend(number: int, forward: Callable, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-            if mask is not None:
-                kwargs["attention_mask"] = mask.repeat_interleave(len(x) // len(mask), 0)
-            if inputs is not None:
-                inputs[number] = x
-            return forward(x, *args, **kwargs)
-
-        for number, layer in enumerate(model.model.decoder.layers):
-            layer.encoder_attn.forward = partial(attend, number, layer.encoder_attn.forward)
-        return model
 
     def token_logits(
         self,
@@ -245,29 +234,16 @@ class Whisper(Base):
         frames: torch.Tensor,
         texts: Sequence[Sequence[int]],
         prefix: tuple[int, ...] = (),
-        inputs: dict[int, torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        """(batch, tokens + 1, vocabulary): of each text's tokens and its end, given the tokens before.
-        `inputs`: as for `copy_within`."""
-        model, prefix = self.copy_within(frames.tolist(), inputs), prefix or self.prefix()
+        """(batch, tokens + 1, vocabulary): of each text's tokens and its end, given the tokens before."""
+        model, prefix = structural_copy(self.model), prefix or self.prefix()
+        mask = padding_mask(frames.tolist(), self.device, self.model.dtype)
+        for layer in model.model.decoder.layers:
+            layer.encoder_attn.forward = partial(attend_within, layer.encoder_attn.forward, mask)
         rows = [torch.tensor([*prefix, *ids], device=self.device) for ids in texts]
         tokens = pad_sequence(rows, batch_first=True, padding_value=self.end)
         output = model.model.decoder(input_ids=tokens, encoder_hidden_states=encoded, use_cache=False)
         return model.proj_out(output.last_hidden_state[:, len(prefix) - 1 :])
-
-    def log_probabilities(
-        self, rows: Sequence[torch.Tensor], texts: Sequence[Sequence[int]], *options: Any
-    ) -> list[torch.Tensor]:
-        """(tokens + 1,) of each row's text: the log-probabilities of its tokens and its end. `options`: of
-        `token_logits`."""
-        frames = torch.tensor([len(row) for row in rows])
-        with self.vectors_of(rows):
-            logits = self.token_logits(pad_sequence([*rows], batch_first=True), frames, texts, *options)
-        ends = [torch.tensor([*ids, self.end], device=self.device) for ids in texts]
-        return [
-            row[: len(ids)].float().log_softmax(-1).gather(-1, ids[:, None])[:, 0].cpu()
-            for row, ids in zip(logits, ends, strict=True)
-        ]
 
     def losses(
         self, encoded: torch.Tensor, frames: torch.Tensor, targets: Sequence[Sequence[int]]
@@ -340,13 +316,13 @@ class Whisper(Base):
 
         if not hypothesis.words:
             return []
-        ids, prefix = hypothesis.tokens, hypothesis.prompt_tokens
-        row, inputs = self.to_device(row), {}
-        with self.lock.shared(), self.vectors_of([row]):
-            (scores,) = self.log_probabilities([row], [ids], prefix, inputs)
-            weights = self.alignment(row, inputs)
+        ids, row, queries = hypothesis.tokens, self.to_device(row), hypothesis.queries
+        if queries.shape[1] == len(ids):  # a text that was cut off: its last token's stand for the end's
+            queries = torch.cat([queries, queries[:, -1:]], 1)
+        with self.lock.shared(), using_rows(self.vectors_of([row])):
+            weights = self.alignment(row, queries[:, : len(ids) + 1])
         frames = max(1, min(len(row), round(seconds * SAMPLE_RATE / self.stride)))
-        weights = weights[None, :, len(prefix) - 1 :, :frames].softmax(-1)
+        weights = weights[None, ..., :frames].softmax(-1)
         weights = (weights - weights.mean(-2, keepdim=True)) / weights.std(-2, keepdim=True, unbiased=False)
         matrix = _median_filter(weights, self.model.config.median_filter_width)[0].mean(0)
         tokens, times = _dynamic_time_warping(-matrix.cpu().double().numpy())
@@ -354,20 +330,27 @@ class Whisper(Base):
         words = []
         for text, first, last in word_spans(self.vocabulary, ids):
             end = max(starts[first], starts[last + 1] - 1)
-            words.append(TimedWord(text, starts[first], end, float(scores[first : last + 1].sum().exp())))
+            words.append(
+                TimedWord(text, starts[first], end, math.exp(sum(hypothesis.scores[first : last + 1])))
+            )
         return words
 
-    def alignment(self, row: torch.Tensor, inputs: dict[int, torch.Tensor]) -> torch.Tensor:
-        """(heads, tokens, frames): the scores of the alignment heads, before the softmax, by the inputs of
-        each layer's cross-attention; without such heads in the settings, of the decoder's upper half."""
-        layers, scores = self.model.model.decoder.layers, []
-        upper = range(len(layers) // 2, len(layers))
-        every = [(number, head) for number in upper for head in range(layers[0].encoder_attn.num_heads)]
-        for number, head in getattr(self.model.generation_config, "alignment_heads", None) or every:
-            attention = layers[number].encoder_attn
-            part = slice(head * attention.head_dim, (head + 1) * attention.head_dim)
-            queries, keys = attention.q_proj(inputs[number]), attention.k_proj(row[None])
-            scores.append(attention.scaling * queries[0, :, part] @ keys[0, :, part].T)
+    @property
+    def alignment_heads(self) -> list[tuple[int, int]]:
+        """(layer, head) of cross-attention, whose weights follow the audio; without such settings, all of
+        the decoder's upper half."""
+        layers = self.model.model.decoder.layers
+        upper, heads = range(len(layers) // 2, len(layers)), range(layers[0].encoder_attn.num_heads)
+        every = [(number, head) for number in upper for head in heads]
+        return getattr(self.model.generation_config, "alignment_heads", None) or every
+
+    def alignment(self, row: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
+        """(heads, tokens, d) → (heads, tokens, frames): the scores of the alignment heads, before the
+        softmax."""
+        scores = []
+        for (number, head), own in zip(self.alignment_heads, queries.to(row), strict=True):
+            attention = self.model.model.decoder.layers[number].encoder_attn
+            scores.append(own @ in_heads(attention, attention.k_proj(row[None]))[0, head].T)
         return torch.stack(scores).float()
 
 
@@ -385,13 +368,9 @@ def in_window(mel: torch.Tensor, window: str) -> torch.Tensor:
     return torch.cat([mel, silence.expand(frames - len(mel), mel.shape[1])])
 
 
-def padding_mask(frames: Sequence[int], device: Any, dtype: torch.dtype) -> torch.Tensor | None:
-    """(batch, 1, 1, frames): 0 for a row's frames, the lowest number beyond; None where all are alike."""
-    if len({*frames}) == 1:
-        return None
-    beyond = torch.arange(max(frames), device=device) >= torch.tensor(frames, device=device)[:, None]
-    lowest = torch.finfo(dtype).min
-    return torch.zeros(beyond.shape, device=device, dtype=dtype).masked_fill(beyond, lowest)[:, None, None]
+def attend_within(forward: Callable, mask: torch.Tensor | None, x: torch.Tensor, **kwargs: Any) -> Any:
+    """Replaces the forward pass of a copy's cross-attention, whose layer gives it no mask."""
+    return forward(x, **kwargs | {"attention_mask": mask})
 
 
 def run_layers(encoder: nn.Module, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
