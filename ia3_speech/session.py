@@ -201,7 +201,7 @@ def load(
     adapter: str | Path | AdapterSpec | None = None,
     guard: bool | None = None,
     device: str | None = None,
-    precision: Literal["no", "bf16", "auto"] = "no",
+    precision: Literal["no", "bf16", "int8", "auto"] = "no",
     language: str | None = None,
     engine: Literal["torch", "onnx"] = "torch",
     lm: str | Path | None = None,
@@ -222,8 +222,8 @@ def load(
         guard: use the base's text where it is surer than the adapter's; None: for an adapter whose training
             has fitted a rule (guard.json); True: for any single adapter, and auto, or an error.
         device: a torch device; None: CUDA if there is one.
-        precision: bf16: compute the encoder's layers in bfloat16; auto: bf16 if that is faster here; no:
-            compute everything in `options.dtype`.
+        precision: bf16: compute the encoder's layers in bfloat16; int8: compute a Whisper's linear layers in
+            int8, on a CPU; auto: what is the fastest here; no: compute everything in `options.dtype`.
         language: that a multilingual Whisper writes: a code, or auto; None: the adapter's, else en.
         engine: onnx: `base` is the folder of a graph, which ONNX Runtime computes; torch is not loaded.
         lm: file of a language model, as in `SearchOptions`; it takes precedence over that in `search`.
@@ -262,9 +262,10 @@ def load(
     add_user_method(options.method)
     loaded = base_of(spec, base, dtype=options.dtype, device=device)
     loaded.configure(window=options.window, language=language, task=options.task)
-    loaded.precision, loaded.precision_reason = choose_precision(precision, loaded.model, loaded.dtype)
-    if precision == "auto":
-        logger.info("precision %s: %s", loaded.precision, loaded.precision_reason)
+    loaded.precision, loaded.precision_reason = choose_precision(
+        precision, loaded.model, loaded.dtype, loaded.precisions
+    )
+    logger.debug("precision %s: %s", loaded.precision, loaded.precision_reason)
     attached = None
     if spec.is_single and not test_time and other_method(spec.terms[0].record):
         attached = spec

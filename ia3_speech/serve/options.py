@@ -52,8 +52,8 @@ class EngineOptions:
         base: the pretrained recogniser of all adapters: mini, a folder or a hub id
         device: cpu, cuda, … (default: cuda where there is one)
         dtype: number format of the base's weights
-        precision: no: compute in --dtype; bf16: compute the encoder's layers in bfloat16; auto: bf16 if
-            that is faster here
+        precision: no: compute in --dtype; bf16: compute the encoder's layers in bfloat16; int8: compute a
+            Whisper's linear layers in int8 (on a CPU); auto: what is the fastest here
         batch_seconds: seconds of padded audio in a batch; the next request waits until the batch is done. A
             CPU gains nothing from larger batches, a GPU needs several hundred seconds
         max_wait_ms: milliseconds that a batch waits for further requests: a longer wait makes fuller batches
@@ -64,7 +64,7 @@ class EngineOptions:
     base: str = "mini"
     device: str | None = None
     dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32"
-    precision: Literal["no", "bf16", "auto"] = "no"
+    precision: Literal["no", "bf16", "int8", "auto"] = "no"
     batch_seconds: float = 16.0
     max_wait_ms: float = 20.0
     max_adapters: int = 1000

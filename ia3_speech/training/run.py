@@ -140,8 +140,7 @@ def prepare_base(base: Base, options: SharedOptions) -> None:
     """Set a base's precision, masks and dropout, and attach the start's vectors (of `init_adapter`,
     else ones), or insert the parameters of another method."""
     precision, reason = choose_precision(options.precision, base.model, base.dtype)
-    if options.precision == "auto" and reason != base.precision_reason:
-        logger.info("precision %s: %s", precision, reason)
+    logger.debug("precision %s: %s", precision, reason)
     base.precision, base.precision_reason = precision, reason
     if options.spec_augment == "off":
         base.model.config.apply_spec_augment = False

@@ -14,7 +14,8 @@ from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.ia3 import architecture_of, layers_of
-from ia3_speech.model.int8 import Int8Linear, quantize
+from ia3_speech.model.int8 import Int8Linear, compute_int8, has_fast_int8, quantize
+from ia3_speech.model.sharing import structural_copy
 
 ARCHITECTURES = [name for name in TINY if not name.startswith("wavlm")]
 
@@ -36,6 +37,19 @@ def test_a_linear_layer_in_int8():
     assert torch.cosine_similarity(gradient.flatten(), exact_gradient.flatten(), dim=0) > 0.999
     assert low.weight.dtype == torch.int8 and low.weight.shape == (40, 96)
     assert torch.equal(low(torch.zeros(1, 96))[0], linear.bias)
+
+
+@pytest.mark.skipif(not has_fast_int8(), reason="this processor has no VNNI instructions")
+@torch.no_grad()
+def test_the_fast_kernel_computes_the_same():
+    torch.manual_seed(0)
+    linear, x = nn.Linear(96, 40), torch.randn(3, 7, 96)
+    fast = structural_copy(linear)
+    compute_int8([fast])
+    torch.testing.assert_close(fast(x), Int8Linear(linear)(x), rtol=1e-6, atol=1e-6)
+    assert torch.equal(fast(x[1:2, 3:4]), fast(x)[1:2, 3:4])
+    linear.weight.mul_(2)  # as a merged adapter changes it
+    torch.testing.assert_close(fast(x), Int8Linear(linear)(x), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

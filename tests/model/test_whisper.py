@@ -25,6 +25,7 @@ from ia3_speech.model.attach import probe_input
 from ia3_speech.model.base import make_base
 from ia3_speech.model.hypotheses import search_rows
 from ia3_speech.model.ia3 import attachment, using_rows, vectors
+from ia3_speech.model.int8 import has_fast_int8
 from ia3_speech.model.kinds.whisper import written
 from ia3_speech.model.kinds.whisper_search import repetition
 from ia3_speech.routing.gate import general_gate
@@ -206,6 +207,25 @@ def adapters(base, tmp_path):
         save_adapter(base.model, tmp_path / name, base=base)
         detach(base.model)
     return {name: tmp_path / name for name in ("encoder", "decoder", "both")}
+
+
+@pytest.mark.skipif(not has_fast_int8(), reason="this processor has no VNNI instructions")
+def test_in_int8_too_a_row_equals_that_row_alone(base, adapters):
+    """And the vectors act beside the rounded weights."""
+    exact = base.logits(WAVES[:1])[0]
+    base.precision = "int8"
+    rounded = base.logits(WAVES[:1])[0]
+    assert 0 < (rounded - exact).norm() / exact.norm() < 0.1
+    bank = Bank(base)
+    bank.add("both", adapters["both"])
+    together = bank.logits(WAVES, ["both", None, "both"])
+    texts = search_rows(base.greedy, together)
+    for wave, name, row, text in zip(WAVES, ["both", None, "both"], together, texts, strict=True):
+        (alone,) = bank.logits([wave], [name])
+        close(row, alone)
+        assert search_rows(base.greedy, [alone]) == [text]
+    load_adapter(base.model, adapters["both"])
+    assert search_rows(base.greedy, base.logits(WAVES[:1])) == texts[:1]
 
 
 @pytest.mark.parametrize("beam_size", [1, 3])

@@ -31,6 +31,7 @@ from ia3_speech.model.architectures import Architecture, AudioInput
 from ia3_speech.model.hypotheses import Hypothesis, Search, TimedWord
 from ia3_speech.model.ia3 import ROWS, architecture_of
 from ia3_speech.model.int8 import dtype_of, is_int8
+from ia3_speech.model.precision import Precision
 from ia3_speech.model.sharing import SharedLock, structural_copy
 
 WAVEFORM = -1  # the depth at which nothing is computed yet: the processor's output
@@ -51,11 +52,12 @@ class Base(ABC):
         processor: feature extractor and tokenizer; for a classifier the feature extractor.
         vocabulary: the tokenizer's characters or pieces; None for a classifier.
         fingerprint: of the weights before they were cast; see `fingerprint.fingerprint`.
-        precision: no, or bf16 for an encoder whose layers compute in bfloat16; see `precision`.
+        precision: no; bf16 or int8: the encoder's layers compute in it (Whisper's decoder too, in int8); see
+            `precision`.
         precision_reason: the reason for it.
         lock: threads that compute logits hold it together; a thread that changes the modules holds it alone.
 
-    Each kind has three more: `stride`, samples from one frame to the next; `minimum_samples`, the shortest
+    Each kind has four more: `precisions`, those that recognition may take; `stride`, samples from one frame to the next; `minimum_samples`, the shortest
     input that gives a frame; `maximum_seconds`, the maximum input duration, None without a maximum.
     """
 
@@ -69,6 +71,7 @@ class Base(ABC):
     lock: SharedLock = field(default_factory=SharedLock, repr=False, compare=False)
 
     kind: ClassVar[str]  # in messages: "a CTC model"
+    precisions: ClassVar[tuple[Precision, ...]] = ("bf16",)
     auto_class: ClassVar[str]  # the class of transformers that loads a checkpoint
     abilities: ClassVar[frozenset[Ability]] = frozenset()
     scoring: ClassVar[Mode] = "ctc"  # the normalisation of references and hypotheses

@@ -91,6 +91,7 @@ class Whisper(Base):
     kind, auto_class, scoring = "a Whisper model", "AutoModelForSpeechSeq2Seq", "english"
     hallucinates_on_silence = True
     abilities = frozenset({"choice of windows", "choice of languages"})
+    precisions = ("bf16", "int8")
     stride, minimum_samples, maximum_seconds = 2 * HOP, WINDOW, FULL_FRAMES * HOP / SAMPLE_RATE
 
     @classmethod

@@ -16,6 +16,8 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.model.hypotheses import NAN, Hypothesis, Logits, TimedWord
 from ia3_speech.model.ia3 import using_rows
+from ia3_speech.model.int8 import compute_int8
+from ia3_speech.model.sharing import structural_copy
 
 MIN_SILENCE = 0.6  # OpenAI's limit of the probability that nobody speaks, for a text beyond the other limits
 MAX_COMPRESSION, MIN_LOG_PROBABILITY = 2.4, -1.0  # OpenAI's limits, beyond which a text is decoded again
@@ -59,7 +61,11 @@ class Steps:
 
     @torch.no_grad()
     def __init__(self, base: Any, rows: Sequence[torch.Tensor], beams: int, length: int):
-        decoder, self.head = base.model.model.decoder, base.model.proj_out
+        model = base.model
+        if base.precision == "int8":
+            model = structural_copy(model)
+            compute_int8([model.model.decoder, model.proj_out])
+        decoder, self.head = model.model.decoder, model.proj_out
         for module in [m for layer in decoder.layers for m in (layer, layer.self_attn, layer.encoder_attn)]:
             if module._forward_hooks or module._forward_pre_hooks:
                 name = type(module).__name__
