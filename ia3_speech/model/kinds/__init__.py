@@ -57,8 +57,9 @@ class Base(ABC):
         precision_reason: the reason for it.
         lock: threads that compute logits hold it together; a thread that changes the modules holds it alone.
 
-    Each kind has four more: `precisions`, those that recognition may take; `stride`, samples from one frame to the next; `minimum_samples`, the shortest
-    input that gives a frame; `maximum_seconds`, the maximum input duration, None without a maximum.
+    Each kind has four more: `precisions`, those that recognition may take; `stride`, samples from one frame
+    to the next; `minimum_samples`, the shortest input that gives a frame; `maximum_seconds`, the maximum
+    input duration, None without a maximum.
     """
 
     name: str
