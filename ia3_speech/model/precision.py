@@ -65,7 +65,7 @@ def choose_precision(
             raise UserError("`precision=int8` is for recognition with a Whisper base (take bf16 or auto)")
         if kind != "cpu" or dtype != "float32" or not has_fast_int8():
             raise UserError(
-                "`precision=int8` needs a CPU with VNNI instructions and a base in float32 (take bf16 or auto)"
+                "`precision=int8` needs a CPU with VNNI and a base in float32 (take bf16 or auto)"
             )
     if precision != "auto":
         return precision, "as the options say"

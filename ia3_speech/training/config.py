@@ -49,7 +49,8 @@ class SharedOptions:
             base; in cross-validation (`speakers`, `train` without dev) a fold starts from it only if its loss
             on the other folds is clearly below the base's
         placements: modules that get vectors, such as key value; there are key, value, ffn, ffn_output,
-            attention_output, and conv (not if several adapters are trained side by side)
+            attention_output, and conv (not if several adapters are trained side by side); in a decoder
+            decoder_key (and so on), cross_key, cross_value, cross_attention_output
         layers: all, or 0-based inclusive ranges: 0-11, or 0,4-7
         epochs: epochs, at most
         learning_rate: peak rate of AdamW; IA³ needs 1e-3 to 5e-2, rates that are usual for LoRA change

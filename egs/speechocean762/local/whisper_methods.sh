@@ -20,12 +20,13 @@ decode_both() { # SYSTEM OPTION…
   done
 }
 decode_both base
-for method in ia3_encoder:whisper lora_r8_encoder:"$here/../conf/whisper_lora_encoder.yaml" \
+for method in ia3_both:whisper ia3_encoder:whisper lora_r8_encoder:"$here/../conf/whisper_lora_encoder.yaml" \
   lora_r8_both:"$here/../conf/whisper_lora_both.yaml" full_encoder:"$here/../conf/whisper_full_encoder.yaml"; do
-  out=$exp/${method%%:*}_seed1 function=()
+  out=$exp/${method%%:*}_seed1 function=() placements=()
+  [[ $method != ia3_encoder:* ]] || placements=(--placements key value ffn ffn_output attention_output)
   [[ $method != full_* ]] || function=(--method "$here/../../compare_methods/local/methods.py:full")
-  ia3-speech train "${function[@]}" --config "${method#*:}" --base "$base" --train "$data/train" --dev "$data/dev" --replay shipped \
-    --epochs 1 --seed 1 --out "$out"
+  ia3-speech train "${function[@]}" --config "${method#*:}" "${placements[@]}" --base "$base" --train "$data/train" \
+    --dev "$data/dev" --replay shipped --epochs 1 --seed 1 --out "$out"
   decode_both "${method%%:*}_seed1" --adapter "$out/adapter" "${function[@]}"
 done
 ia3-speech results collect "$exp"
