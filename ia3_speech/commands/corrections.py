@@ -141,17 +141,20 @@ def remove(*names: str) -> None:
         if ids & training.get("corrections", {}).keys():
             hint = f"ia3-speech adapters remove {version} deletes it"
             print(f"{version}: was trained on them, and stays ({hint})")
+    if registry.is_registered(names[0]):
+        print(f"ia3-speech corrections learn {names[0]} trains a new adapter without them")
 
 
 def learn(name: str, base: str | None = None, init_adapter: str | None = None) -> None:
     """Train an adapter again, on its training data (if they still exist) and its corrections.
 
-    The new adapter is registered only if it is better in cross-validation, where each utterance is decoded by
-    an adapter that was not trained on it. These adapters have to make fewer errors than the old adapter on
-    the corrections that are new to it, and fewer than the base on everything. On speech of other people, the
-    new adapter may make at most a tenth more errors than the old adapter, which becomes NAME@1, then NAME@2
-    …. Words of five letters or more that occur several times, and are never recognised, become hot words of
-    the new adapter. For a few minutes of speech this takes minutes.
+    The new adapter is registered only if cross-validation, where each sentence is decoded by an adapter that
+    was not trained on it, makes fewer errors than the base, and not clearly more (95 % interval) than the old
+    adapter on sentences that this was not trained on. On speech of other people, the new adapter may make at
+    most a tenth more errors than the old adapter, which becomes NAME@1, then NAME@2 …. Words of five letters
+    or more that occur several times, and are never recognised, become hot words of the new adapter. For a few
+    minutes of speech this takes minutes. After `corrections remove`, the adapter is trained without the
+    removed recordings.
 
     Args:
         name: a registered adapter that has corrections.
@@ -161,15 +164,20 @@ def learn(name: str, base: str | None = None, init_adapter: str | None = None) -
     """
     from ia3_speech.training.few_minutes import cross_validation_report
 
-    voice.registered(name)
+    removed = voice.removed_from(voice.registered(name), voice.read_store(name))
     learnt = voice.learn_voice(name, base, init_adapter)
     print(*cross_validation_report(f"new {name}", learnt.summary), sep="\n")
+    print(learnt.comparison[0].upper() + learnt.comparison[1:])
     if learnt.kept:
-        print(f"{name} is replaced by the new adapter; the old one is {learnt.earlier}; {learnt.comparison}")
+        print(f"{name} is replaced by the new adapter: {learnt.reason}; the old one is {learnt.earlier}")
         if missed := learnt.summary["missed"]:
             print(f"new hot words, since they were never recognised: {', '.join(missed)}")
     else:
-        print(f"{name} stays as it is, since the new adapter failed the comparison; {learnt.comparison}")
+        print(f"{name} stays as it is: the new adapter is not used, since {learnt.reason}")
+        print(f"what helps most is more sentences (ia3-speech corrections add {name} …), then learn again")
+    if removed:
+        old = learnt.earlier or name
+        print(f"{old} was trained on removed recordings; ia3-speech adapters remove {old} deletes it")
 
 
 SUB_COMMANDS = {"add": add, "learn": learn, "list": list_, "remove": remove}

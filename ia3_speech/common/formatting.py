@@ -38,6 +38,24 @@ def with_interval(
     return f"{percent(fraction, digits, signed)} {interval(bounds, digits, signed)}".rstrip()
 
 
+def fewer_errors(change: float | None, bounds: Sequence[float]) -> str:
+    """A relative change of errors, and its 95 % interval, in words.
+
+    >>> fewer_errors(-0.287, (-0.364, -0.198))
+    '29 % fewer errors (95 % interval 20 to 36 %)'
+    >>> fewer_errors(0.05, (-0.02, 0.1))
+    '5 % more errors (95 % interval 2 % fewer to 10 % more)'
+    """
+    if change is None:
+        return "no errors before"
+    low, high = ([percent(abs(bound), 0), "more" if bound > 0 else "fewer"] for bound in bounds)
+    if low[1] == high[1]:  # the smaller number first
+        ends = " to ".join(sorted([low[0], high[0]], key=float)) + " %"
+    else:
+        ends = f"{low[0]} % {low[1]} to {high[0]} % {high[1]}"
+    return f"{percent(abs(change), 0)} % {'more' if change > 0 else 'fewer'} errors (95 % interval {ends})"
+
+
 def plural(count: int, noun: str, nouns: str | None = None) -> str:
     """A number of things; `nouns` is an irregular plural.
 

@@ -25,7 +25,7 @@ import numpy as np
 from ia3_speech.adapters.registry import training_data
 from ia3_speech.adapters.spec import Term, parse_sum
 from ia3_speech.common.errors import TrainingError
-from ia3_speech.common.formatting import plural, shorten
+from ia3_speech.common.formatting import plural
 from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.text import normalize
 from ia3_speech.model import ia3
@@ -191,8 +191,6 @@ def adapt(
             for first in range(0, len(group), options.adapters_per_batch):
                 together = group[first : first + options.adapters_per_batch]
                 multi_adapter.MultiAdapterTrainer(together, options, rate, cache, replay).run(progress)
-                names = shorten([task.name for task in together])
-                logger.info("trained %s, %s", names, progress.left)
 
     for rate in rates:
         left = [adaptation for adaptation in adaptations if not adaptation.is_decided]

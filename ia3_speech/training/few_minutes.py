@@ -24,7 +24,7 @@ from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import labels_of_trained
 from ia3_speech.common import atomic
 from ia3_speech.common.errors import TrainingError
-from ia3_speech.common.formatting import percent, plural, with_interval
+from ia3_speech.common.formatting import fewer_errors, percent, plural
 from ia3_speech.data.corpora.preparation import text_places
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance
@@ -50,10 +50,11 @@ def train_on_few(options: TrainingOptions, base: Base | None = None) -> dict[str
 
     Returns:
         The contents of train.json: `run_record`; seconds, speakers; the results of cross-validation:
-        `Adaptation.record`, start_dev_wer and dev_wer, change_ci (of the relative change, 95 %), better
-        (share of the bootstrap's draws with fewer errors than the base); suspicious: utterances whose text
-        should be checked, with file and line; init_adapter, if it was accepted as the start; and if nothing
-        was better than the start, a note.
+        `Adaptation.record`, held_out_errors (utterance → word errors, by the adapter of the fold that holds
+        it out), start_dev_wer and dev_wer, change_ci (of the relative change, 95 %), better (share of the
+        bootstrap's draws with fewer errors than the base); suspicious: utterances whose text should be
+        checked, with file and line; init_adapter, if it was accepted as the start; and if nothing was better
+        than the start, a note.
 
     Raises:
         TrainingError, AudioError, DataError: the options or the data can't be used, or another run is writing
@@ -159,6 +160,7 @@ def validation_record(base: list[Measure], adaptation: Adaptation, folds: list[F
     words, errors = record["words"], int(counts["before"].sum())
     unchanged = adaptation.choice()[1] == START and adaptation.name == "base"
     return record | {
+        "held_out_errors": {measure.utterance: measure.errors for measure in after},
         "base_errors": errors,
         "start_dev_wer": errors / words,
         "dev_wer": record["errors"] / words,
@@ -174,7 +176,6 @@ def cross_validation_report(adapter: str, summary: dict[str, Any]) -> list[str]:
     words, before, after = (summary[name] for name in ("words", "base_errors", "errors"))
     start = f", from {summary['init_adapter']}" if "init_adapter" in summary else ""
     relative = (after - before) / before if before else None
-    change = with_interval(relative, summary["change_ci"], signed=True)
     if start and (gain := before - summary["start_errors"]) > 0:
         gain = percent(gain / before, 0)
         start += f" ({gain} % fewer errors than the base before any training)"
@@ -182,9 +183,8 @@ def cross_validation_report(adapter: str, summary: dict[str, Any]) -> list[str]:
         f"{adapter}: {plural(summary['utterances'], 'utterance')} of {people}, {minutes:.1f} minutes; "
         f"{plural(summary['selected_epoch'], 'epoch')}, scale {summary['scale']:g}{start}; "
         f"{summary['seconds']:.0f} s",
-        f"On held-out utterances: {before} → {after} errors of {words} words (WER "
-        f"{percent(before / words)} → {percent(after / words)} %, change {change} %; better in "
-        f"{percent(summary['better'], 0)} % of the bootstrap's draws)",
+        f"On held-out sentences: {before} → {after} errors in {words} words (WER {percent(before / words)} → "
+        f"{percent(after / words)} %): {fewer_errors(relative, summary['change_ci'])}",
     ]
     if "note" in summary:
         lines.append(f"note: {summary['note']}, so the adapter changes nothing")

@@ -25,7 +25,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from ia3_speech.common.formatting import plural
 from ia3_speech.data.batches import make_batches
 from ia3_speech.model import ia3
 from ia3_speech.model.base import Base
@@ -135,8 +134,9 @@ class MultiAdapterTrainer:
             if epoch in measured:
                 self.measure(epoch)
             progress.update(len(self.tasks))
+            what = "checking on held-out sentences" if self.tasks[0].held_out else "training on all"
             logger.info(
-                "epoch %d of %d, %s, %s", epoch, last, plural(len(self.tasks), "training"), progress.left,
+                "%s, pass %d of %d, %s", what, epoch, last, progress.left,
                 extra={"epoch_of_tasks": (len(self.tasks), epoch, self.options.epochs)},
             )  # fmt: skip
 

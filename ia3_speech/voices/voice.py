@@ -21,7 +21,7 @@ from ia3_speech.adapters.card import adapter_labels
 from ia3_speech.common import atomic
 from ia3_speech.common.cli import CONFIGURATIONS
 from ia3_speech.common.errors import TrainingError, UserError
-from ia3_speech.common.formatting import plural
+from ia3_speech.common.formatting import fewer_errors, plural
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import directory
 from ia3_speech.data.kaldi.directory import read_data_directory, write_data_directory
@@ -30,7 +30,8 @@ from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
 from ia3_speech.data.text import normalize, writing_hint
 from ia3_speech.data.utterance import Utterance, find_problem, is_silent, load_utterances
 from ia3_speech.model.location import HELD_OUT_SPEECH
-from ia3_speech.scoring.alignment import align, count_errors
+from ia3_speech.scoring.alignment import align
+from ia3_speech.scoring.significance import bootstrap_sums
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.voices.store import interrupted_by_removal, only_writer, store_of
 
@@ -154,6 +155,12 @@ def new_to(adapter: Path, corrections: Sequence[Utterance]) -> set[str]:
     return {utterance.id for utterance in corrections if trained_on.get(utterance.id) != checksum(utterance)}
 
 
+def removed_from(adapter: Path, corrections: Sequence[Utterance]) -> set[str]:
+    """The ids of recordings on which an adapter was trained, and which are no longer stored."""
+    trained_on = record.read_record(adapter).get("training", {}).get("corrections", {})
+    return {*trained_on} - {utterance.id for utterance in corrections}
+
+
 def checksum(utterance: Utterance) -> int:
     """CRC-32 of the text: an adapter's record may be published, so it must not hold the text."""
     return zlib.crc32((utterance.text or "").encode())
@@ -171,8 +178,9 @@ def speaker_of(adapter: Path) -> str:
 class Learnt:
     """The result of training on corrections."""
 
-    kept: bool  # whether the new adapter is better, and therefore registered
-    comparison: str  # the errors of both adapters, in words
+    kept: bool  # whether the new adapter is registered
+    reason: str  # why it is, or is not: the rest of a sentence
+    comparison: str  # the errors of all systems that were compared, in words
     # Of `few_minutes.train_on_few`, with `missed` (see `missed_terms`; without known hot words)
     # (utterances that may be of another person); if there was an adapter, also `general`: the errors of both
     # on speech of other people, and its number of words
@@ -199,7 +207,7 @@ def learn_voice(
         corrections, work = read_store(name), store_of(name) / "work"
         moves = adapter is not None and is_of_another_base(adapter, base)
         new = {u.id for u in corrections} if moves or not adapter else new_to(adapter, corrections)
-        if not new:
+        if not new and not (adapter and removed_from(adapter, corrections)):
             raise UserError(f"{name}: there is nothing new to learn (corrections add {name} …)")
         try:
             known = trained_on_without(corrections, adapter) if adapter else []
@@ -249,9 +257,10 @@ def compare_with_old_base(
         except UserError as error:
             return replace(learnt, comparison=f"{learnt.comparison}; the old base can't be used: {error}")
     errors, words = training["errors"], training["words"]
-    is_better = learnt.kept and learnt.summary["errors"] / learnt.summary["words"] < errors / words
-    comparison = f"{learnt.comparison}; on the old base {errors} of {words} words"
-    return replace(learnt, kept=is_better, comparison=comparison)
+    learnt = replace(learnt, comparison=f"{learnt.comparison}; on the old base {errors} of {words} words")
+    if learnt.kept and learnt.summary["errors"] / learnt.summary["words"] >= errors / words:
+        learnt = replace(learnt, kept=False, reason="it makes no fewer errors than the old one on its base")
+    return learnt
 
 
 def few_options(base: str, data: Path, out: Path, **changes: Any) -> TrainingOptions:
@@ -281,7 +290,13 @@ def trained_on_without(corrections: Sequence[Utterance], adapter: Path) -> list[
 
 
 def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[str]) -> Learnt:
-    """Train, and compare with the old adapter (else the start or the base), and on all with the base."""
+    """Train; then compare the folds' adapters, on the utterances that they were not trained on, with the base
+    and with the earlier adapter (`adapter`, else the start), and the new adapter with `adapter` on other
+    speech.
+
+    The earlier adapter's errors count on the `new` utterances, which it does not know, and on those of which
+    its record has the errors of its own folds.
+    """
     from ia3_speech.model.base import load_base
     from ia3_speech.training.cross_validation import prepare
     from ia3_speech.training.data import read_examples
@@ -291,10 +306,12 @@ def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[s
 
     base = load_base(options.base)
     segment_data_directory(options.train, options.train, base)  # recordings of minutes
-    examples = read_examples(options.train, base, options, [1.0], lambda u: u.recording in new)
+    examples = read_examples(options.train, base, options, [1.0], lambda u: u.recording in new) if new else []
     earlier = adapter or (Path(options.init_adapter) if options.init_adapter else None)
-    cache = prepare(base, options, earlier and str(earlier))
-    before = sum(measure.errors for measure in measure_all(cache, examples, options.normalize))
+    known = record.read_record(adapter)["training"].get("held_out_errors", {}) if adapter else {}
+    if earlier and examples:
+        cache = prepare(base, options, str(earlier))
+        known |= {m.utterance: m.errors for m in measure_all(cache, examples, options.normalize)}
     summary = train_on_few(options, base)
     if start := summary.get("init_adapter"):
         summary["init_adapter"] = Path(start).name
@@ -302,24 +319,30 @@ def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[s
     texts = {id: text for file in files for id, text in record.read_json(file)["texts"].items()}
     pairs = [(example.utterance.text or "", texts[example.utterance.id]) for example in examples]
     words = [[normalize(text, options.normalize).split() for text in pair] for pair in pairs]
-    after = sum(count_errors(*pair).total for pair in words)
-    base_errors, errors = summary["base_errors"], summary["errors"]
     summary["missed"] = new_hotwords(earlier, missed_terms(words), base)
-    comparison = (
-        f"errors on held-out utterances: {plural(len(new), 'new correction')} {before} → {after}; all "
-        f"utterances {base_errors} (base) → {errors}"
-    )
-    is_better = after < before and errors < base_errors
-    if adapter and is_better:
+    held_out, base_errors, errors = summary["held_out_errors"], summary["base_errors"], summary["errors"]
+    comparison = f"errors on {plural(len(held_out), 'held-out sentence')}: base {base_errors}, new {errors}"
+    change = fewer_errors((errors - base_errors) / base_errors if base_errors else None, summary["change_ci"])
+    refusals = [] if errors < base_errors else ["it makes no fewer errors than the base"]
+    if shared := sorted(held_out.keys() & known.keys()):
+        before, after = (np.array([of[id] for id in shared]) for of in (known, held_out))
+        where = "there" if len(shared) == len(held_out) else f"on {len(shared)} of them"
+        comparison += f"; {'old adapter' if adapter else 'start'} {before.sum()}, new {where} {after.sum()}"
+        draws = bootstrap_sums({"more": after - before})["more"]
+        if np.quantile(draws, 0.025) > 0:  # of the 95 % interval
+            refusals.append("it makes clearly more errors than the old one")
+    if adapter and not refusals:
         others = read_examples(HELD_OUT_SPEECH, base, options, [1.0])[::OUT_OF_DOMAIN_STEP]
         counts = []
         for folder in (adapter, options.out / "adapter"):
             measures = measure_all(prepare(base, options, str(folder)), others, options.normalize)
             counts.append(sum(measure.errors for measure in measures))
         summary["general"] = [*counts, sum(measure.words for measure in measures)]
-        comparison += f"; other people's speech {counts[0]} → {counts[1]}"
-        is_better = counts[1] <= MAX_OUT_OF_DOMAIN_ERRORS * counts[0]
-    return Learnt(is_better, comparison, summary)
+        comparison += f"; other people's speech: old {counts[0]}, new {counts[1]}"
+        if counts[1] > MAX_OUT_OF_DOMAIN_ERRORS * counts[0]:
+            refusals.append("other people's speech has too many more errors")
+    reason = " and ".join(refusals) or f"it makes {change} than the base"
+    return Learnt(not refusals, reason, comparison, summary)
 
 
 def missed_terms(utterances: Sequence[Sequence[Sequence[str]]]) -> list[str]:

@@ -134,5 +134,33 @@ def test_learning_registers_only_adapters_that_are_better_by_folds(place, monkey
     assert sorted(path.name for path in store.store_of("anna").iterdir()) == ["audio", "data"]
     with pytest.raises(UserError, match="nothing new"):
         learn()
+    held_out = training["held_out_errors"]
+    assert held_out.keys() == ids | old and sum(held_out.values()) == training["errors"]
     corrections.remove("anna", min(ids))
-    assert "anna: was trained on them" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "anna: was trained on them" in said and "corrections learn anna trains a new adapter" in said
+    write_record(folder, read_record(folder) | {"training": training | {"held_out_errors": {}}})
+    said = learn()
+    assert "anna@2 was trained on removed recordings" in said, said
+    assert training_utterances(term_at("anna", folder)) == ids - {min(ids)} | old
+
+
+def test_an_adapter_is_refused_if_the_interval_says_so_not_for_a_single_error(place, monkeypatch, capsys):
+    """One error more on the held-out sentences is no evidence; some more in each sentence are."""
+    for number in range(4):
+        corrections.add("anna", str(place / f"audio/new/{number}.wav"), "no")
+    learn_with(monkeypatch, learning_rate=0.3, epochs=3)
+    monkeypatch.setattr(voice, "MAX_OUT_OF_DOMAIN_ERRORS", 100.0)
+    folder = registry.adapters_dir() / "anna"
+    corrections.learn("anna")
+    first = read_record(folder)
+    capsys.readouterr()
+    for fewer, said in ((1, "anna is replaced"), (10, "clearly more errors than the old one")):
+        recorded = first["training"]["held_out_errors"]
+        better = {id: errors - 1 for id, errors in [*recorded.items()][:fewer]}
+        removed = first["training"]["corrections"] | {"gone": 0}  # so there is something to learn
+        changed = {"held_out_errors": recorded | better, "corrections": removed}
+        write_record(folder, first | {"training": first["training"] | changed})
+        corrections.learn("anna")
+        out = capsys.readouterr().out
+        assert said in out and "old adapter" in out, out
