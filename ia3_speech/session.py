@@ -223,7 +223,7 @@ def load(
             has fitted a rule (guard.json); True: for any single adapter, and auto, or an error.
         device: a torch device; None: CUDA if there is one.
         precision: bf16: compute the encoder's layers in bfloat16; int8: compute a Whisper's linear layers in
-            int8, on a CPU; auto: what is the fastest here; no: compute everything in `options.dtype`.
+            int8, on a CPU; auto: bf16 if it is faster here; no: compute everything in `options.dtype`.
         language: that a multilingual Whisper writes: a code, or auto; None: the adapter's, else en.
         engine: onnx: `base` is the folder of a graph, which ONNX Runtime computes; torch is not loaded.
         lm: file of a language model, as in `SearchOptions`; it takes precedence over that in `search`.

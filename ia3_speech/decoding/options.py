@@ -147,7 +147,8 @@ class ModelOptions:
         precision: no: compute everything in --dtype; bf16: compute the encoder's layers in bfloat16; some
             texts then differ from those that the same recordings give alone, because they depend on the
             batch (batches are the same in each run); int8: compute a Whisper's linear layers in int8 (on a
-            CPU); auto: what is the fastest on this processor or GPU, which is measured once
+            CPU), with some more errors; auto: bf16 if it is faster on this processor or GPU, which is
+            measured once
         batch_seconds: seconds of padded audio that go through the model at once; fewer need less memory
         method: FILE.py:NAME, if the adapter was trained with this method of your own
         window: input of a Whisper base: 30s, as Whisper was trained, or short, the utterance and a second of

@@ -53,7 +53,7 @@ class EngineOptions:
         device: cpu, cuda, … (default: cuda where there is one)
         dtype: number format of the base's weights
         precision: no: compute in --dtype; bf16: compute the encoder's layers in bfloat16; int8: compute a
-            Whisper's linear layers in int8 (on a CPU); auto: what is the fastest here
+            Whisper's linear layers in int8 (on a CPU); auto: bf16 if it is faster here
         batch_seconds: seconds of padded audio in a batch; the next request waits until the batch is done. A
             CPU gains nothing from larger batches, a GPU needs several hundred seconds
         max_wait_ms: milliseconds that a batch waits for further requests: a longer wait makes fuller batches

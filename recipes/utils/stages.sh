@@ -15,7 +15,7 @@ seeds=1                 # N: number of adapters to train of each kind, with seed
 grid=""                 # 'OPTION=A,B …': train each combination of such values, as in 'learning-rate=1e-3,1e-2 placements=key+value,key+ffn'
 nj=1                    # N: number of jobs that share the decoding of a set; in recipes for speakers also the adaptation
 small_opts="--epochs 2" # OPTS: training options that --size small adds
-precision=auto          # no|bf16|int8|auto: precision of the computations in decoding; auto: the fastest on this machine (int8: Whisper only)
+precision=auto          # no|bf16|int8|auto: precision of the computations in decoding; auto: no or bf16, the faster on this machine; int8: Whisper only
 score_opts=""           # OPTS: further options of score
 report_opts=""          # OPTS: further options of report, such as --embed-audio
 out_of_domain=shipped   # 'DIR DIR': other speech to test on: Kaldi directories (DIR:40: each 40th utterance) or LibriSpeech's layout; or none
