@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.card import other_method
-from ia3_speech.adapters.record import GATE, GUARD, SEARCH_FILES, STORED_LM_WEIGHTS, is_ours
+from ia3_speech.adapters.record import GATE, GUARD, SEARCH_FILES, STORED_LM_WEIGHTS
 from ia3_speech.adapters.spec import AUTO, BASE_ALONE, AdapterSpec, parse_adapter
 from ia3_speech.common.errors import UserError
 from ia3_speech.decoding.formats import parse_formats
@@ -71,7 +71,7 @@ class Session:
         from ia3_speech.adapters.cache import AdapterCache
 
         self.base, self.search_options, self.attached = base, search, attached
-        self.scaling, self.batch_seconds = options.scaling, options.batch_seconds
+        self.scaling, self.batch_seconds = options.scaling, options.batch_seconds or base.batch_seconds
         self.cache = AdapterCache(Bank(base)) if attached is None else None
         seconds = options.max_seconds or base.maximum_seconds or MAX_INPUT
         self.max_seconds, self.vad = None if isinf(seconds) else seconds, choose_method(options.vad)
@@ -128,7 +128,7 @@ class Session:
             with suppress(UserError) if external else nullcontext():  # a damaged one fails no request
                 scaling = find_scaling(self.base, spec, record)
         terms = [term.text for term in hotwords]
-        if prompted := self.base.prompted(search, terms, language, language_of(spec)):
+        if prompted := self.base.prompted(search, terms, language, spec.setting("language")):
             search, record = prompted, record | {"language": prompted.language}
         elif hotwords:
             from ia3_speech.decoding.hotword_search import HotwordSearch
@@ -301,13 +301,6 @@ def is_guarded(spec: AdapterSpec, test_time: Any = None) -> bool:
     if reason and spec.guard:
         raise UserError(f"`guard`: {spec} can't be guarded: {reason}")
     return reason is None
-
-
-def language_of(spec: AdapterSpec) -> str | None:
-    """The language that all adapters of a spec record; None if there is none."""
-    records = [term.record for term in spec.all_terms if is_ours(term.record)]
-    languages = {record.get("config", {}).get("language") for record in records}
-    return languages.pop() if len(languages) == 1 else None
 
 
 def warn_of_unused_searches(spec: AdapterSpec, options: SearchOptions) -> None:

@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.card import is_biometric
-from ia3_speech.adapters.record import METADATA, PEFT_CONFIG, read_record
+from ia3_speech.adapters.record import METADATA, PEFT_CONFIG, is_ours, read_record
 from ia3_speech.adapters.weights import tensor_files
 from ia3_speech.common.errors import AdapterError, UnknownAdapter, UserError
 
@@ -88,6 +88,12 @@ class AdapterSpec:
     def folders(self) -> list[Path]:
         """The folders of all adapters, including the channels' adapters."""
         return [term.folder for term in self.all_terms]
+
+    def setting(self, name: Literal["language", "window"]) -> str | None:
+        """A setting that all adapters record; None if they have several, or none."""
+        records = [term.record for term in self.all_terms if is_ours(term.record)]
+        values = {record.get("config", {}).get(name) for record in records}
+        return values.pop() if len(values) == 1 else None
 
     def base(self, base: str | Path | None = None) -> str:
         """The name of the base that these adapters need: `base` if it is given, else the first base that an

@@ -11,7 +11,6 @@ from typing import Any, Literal
 from ia3_speech.adapters.spec import AdapterSpec, parse_adapter
 from ia3_speech.common.errors import UserError
 from ia3_speech.data.recordings import STDIN
-from ia3_speech.decoding.recognizer import BATCH_SECONDS
 from ia3_speech.decoding.segments import PAUSE_SECONDS
 from ia3_speech.decoding.vad import VadMethod, choose_method
 from ia3_speech.decoding.word_times import Scaling
@@ -33,7 +32,7 @@ class LoadOptions:
     """The less usual options of `ia3_speech.load`. Raises UserError for a value out of range.
 
     Args:
-        batch_seconds: padded seconds of audio that go through the model at once.
+        batch_seconds: padded seconds of audio that go through the model at once; None: 40, a Whisper 240.
         max_seconds: cut longer recordings at pauses; None: the base's maximum input duration, else 60;
             infinite: never.
         dtype: number format of the base's weights: float32, float16, bfloat16, or int8 on a CPU.
@@ -46,7 +45,7 @@ class LoadOptions:
         method: FILE.py:NAME, your method with which the adapter was trained.
     """
 
-    batch_seconds: float = BATCH_SECONDS
+    batch_seconds: float | None = None
     max_seconds: float | None = None
     dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32"
     vad: VadMethod | None = None
@@ -150,6 +149,7 @@ class ModelOptions:
             CPU), with some more errors; auto: bf16 if it is faster on this processor or GPU, which is
             measured once
         batch_seconds: seconds of padded audio that go through the model at once; fewer need less memory
+            (default: 40, for a Whisper base 240)
         method: FILE.py:NAME, if the adapter was trained with this method of your own
         window: input of a Whisper base: 30s, as Whisper was trained, or short, the utterance and a second of
             silence, for which an adapter must be trained (default: the adapter's, else 30s)
@@ -165,7 +165,7 @@ class ModelOptions:
     device: str | None = None
     dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32"
     precision: Literal["no", "bf16", "int8", "auto"] = "no"
-    batch_seconds: float = BATCH_SECONDS
+    batch_seconds: float | None = None
     method: str | None = None
     window: Literal["30s", "short"] | None = None
     language: str | None = None

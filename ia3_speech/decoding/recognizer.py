@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from ia3_speech.model.base import Base
 
-BATCH_SECONDS = 40.0  # of padded audio in one batch
 STREAMED_BATCHES = 4  # `stream` sorts so many by length: more give less padding, but delay the output
 POOL_SECONDS = 1200.0  # of audio that is read before it is sorted into batches: 77 MB
 
@@ -72,13 +71,15 @@ class Recognizer:
     router: Any = None  # chooses each piece's recogniser: adapter, search, scaling (`routing.router.Router`)
     compute: Compute | None = None  # logits of rows; None: the base's model as it is
     test_time: Any = None  # adapts vectors to each piece of audio (`decoding.suta.Suta`)
-    batch_seconds: float = BATCH_SECONDS  # as for `session.load`, like `vad`
+    batch_seconds: float | None = None  # as for `session.load`, like `vad`
     max_seconds: float | None = None  # longer audio is cut at pauses; None: never
     vad: VadMethod = "off"
 
     def __post_init__(self) -> None:
         if self.search is None:
             object.__setattr__(self, "search", self.base.greedy)
+        if self.batch_seconds is None:
+            object.__setattr__(self, "batch_seconds", self.base.batch_seconds)
 
     @property
     def name(self) -> str | None:
@@ -157,7 +158,9 @@ class Recognizer:
         recognitions: list[Recognition | None] = [None] * len(pieces)
         unchosen: dict[int, tuple[Candidates, list[Recognition]]] = {}
         seconds = [len(samples) / SAMPLE_RATE for _, samples in pieces]
-        batches = make_batches(seconds, self.batch_seconds, seed=0, epoch=0, shuffle=False)
+        window = None if rows or self.router else self.spec.setting("window")
+        padded = [self.base.padded_seconds(each, window) for each in seconds]
+        batches = make_batches(padded, self.batch_seconds, seed=0, epoch=0, shuffle=False)
         for batch in [[index] for index in range(len(pieces))] if self.test_time else batches:
             batch_rows = [rows[index] for index in batch] if rows else None
             waves = [pieces[index][1] for index in batch]

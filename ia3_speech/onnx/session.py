@@ -86,6 +86,7 @@ class OnnxBase:
     hallucinates_on_silence: ClassVar[bool] = False
     abilities: ClassVar[frozenset[str]] = frozenset({"alternatives"})
     task: ClassVar[str] = "transcribe"
+    batch_seconds: ClassVar[float] = 40.0
 
     @classmethod
     def load(cls, folder: Path) -> "OnnxBase":
@@ -100,6 +101,9 @@ class OnnxBase:
             return cls(folder=folder, inputs=inputs, vocabulary=vocabulary, **record)
         except (KeyError, TypeError) as error:
             raise AdapterError(f"{folder / DESCRIPTION}: {error} (damaged: export it again)") from error
+
+    def padded_seconds(self, seconds: float, window: str | None) -> float:
+        return seconds
 
     def save(self) -> None:
         """Write the description into `folder`."""

@@ -41,7 +41,6 @@ MAX_WEIGHT = 1e3  # of an input
 LIMITS = (-5.0, 3.0)  # of a gate's log-odds, beyond which it is sure; chosen on dev (egs/routing)
 MIN_CONFIDENCE = 1e-3  # of a word, before the logarithm
 MAX_UTTERANCES = 60  # of a set that a rule is fitted to, evenly spaced
-BATCH_SECONDS = 200.0  # of their audio: Whisper's decoder takes hardly longer for several rows
 STEPS = 50  # of the fit: some ten are enough
 FOLDS = 5  # of the estimate of its errors
 
@@ -210,7 +209,7 @@ def observe(
     chosen, waves = zip(*loaded, strict=True)
     with with_progress(range(len(recognizers) * len(waves)), "fitting the guard") as progress:
         results = [
-            replace(recognizer, scaling=None, batch_seconds=BATCH_SECONDS).recognize(
+            replace(recognizer, scaling=None).recognize(
                 waves, lambda finished, _: progress.update(finished), with_words=True
             )
             for recognizer in recognizers

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from ia3_speech import IA3Config, attach, detach, load, load_adapter, load_base,
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.io import read_adapter
 from ia3_speech.adapters.record import read_record
-from ia3_speech.adapters.spec import term_at
+from ia3_speech.adapters.spec import BASE_ALONE, parse_sum, term_at
 from ia3_speech.adapters.weights import count_by_placement, read_weights
 from ia3_speech.common.errors import AdapterError, BaseError, UserError
 from ia3_speech.decoding.options import LoadOptions
@@ -29,6 +30,7 @@ from ia3_speech.model.int8 import has_fast_int8
 from ia3_speech.model.kinds.whisper import written
 from ia3_speech.model.kinds.whisper_search import repetition
 from ia3_speech.routing.gate import general_gate
+from ia3_speech.session import Session
 from ia3_speech.training.segmentation import segment_data_directory
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -338,6 +340,23 @@ def test_a_long_recording_is_cut_into_windows(folder):
     pieces = recognizer.cut(wave)
     assert len(pieces) >= 2 and all(0 < end - first <= 480_000 for first, end in pieces)
     assert pieces[-1][1] > 35 * 16_000
+
+
+def test_a_batch_holds_240_seconds_of_input(base, few_samples, tmp_path):
+    """A 30-second window counts whole, however short the audio is."""
+    attach(base.model, IA3Config(PLACEMENTS, window="short"), check=False)
+    save_adapter(base.model, tmp_path / "short", base=base)
+    detach(base.model)
+    session = Session(base)
+    for spec, wanted in ((BASE_ALONE, [8, 2]), (parse_sum(str(tmp_path / "short")), [10])):
+        recognizer, sizes = session.recognizer(spec), []
+
+        def compute(waves, *rest, recognizer=recognizer, sizes=sizes):
+            sizes.append(len(waves))
+            return [row[:9] for row in recognizer.compute(waves, *rest)]  # short texts
+
+        replace(recognizer, compute=compute, vad="off").texts(noise_waves(*[0.3] * 10))
+        assert sizes == wanted
 
 
 def test_the_language_is_checked_and_found_for_each_row(base):

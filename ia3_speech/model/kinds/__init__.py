@@ -57,9 +57,9 @@ class Base(ABC):
         precision_reason: the reason for it.
         lock: threads that compute logits hold it together; a thread that changes the modules holds it alone.
 
-    Each kind has four more: `precisions`, those that recognition may take; `stride`, samples from one frame
-    to the next; `minimum_samples`, the shortest input that gives a frame; `maximum_seconds`, the maximum
-    input duration, None without a maximum.
+    Each kind has five more: `precisions`, those that recognition may take; `batch_seconds`, the padded
+    seconds of audio of its batches; `stride`, samples from one frame to the next; `minimum_samples`, the
+    shortest input that gives a frame; `maximum_seconds`, the maximum input duration, None without a maximum.
     """
 
     name: str
@@ -73,6 +73,7 @@ class Base(ABC):
 
     kind: ClassVar[str]  # in messages: "a CTC model"
     precisions: ClassVar[tuple[Precision, ...]] = ("bf16",)
+    batch_seconds: ClassVar[float] = 40.0
     auto_class: ClassVar[str]  # the class of transformers that loads a checkpoint
     abilities: ClassVar[frozenset[Ability]] = frozenset()
     scoring: ClassVar[Mode] = "ctc"  # the normalisation of references and hypotheses
@@ -125,6 +126,10 @@ class Base(ABC):
     def quick(self) -> Search:
         """`greedy`, but texts that trip its guards are not decoded again."""
         return self.greedy
+
+    def padded_seconds(self, seconds: float, window: str | None) -> float:
+        """Of the model's input for that much audio; `window`: the adapter's."""
+        return seconds
 
     def configure(self, **settings: str | None) -> None:
         """Change settings that only some kinds have (`window`, `language`, `task`); None: unchanged. Raises

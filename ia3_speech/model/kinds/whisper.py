@@ -92,6 +92,7 @@ class Whisper(Base):
     hallucinates_on_silence = True
     abilities = frozenset({"choice of windows", "choice of languages"})
     precisions = ("bf16", "int8")
+    batch_seconds = 240.0  # a decoder step takes hardly longer for several rows
     stride, minimum_samples, maximum_seconds = 2 * HOP, WINDOW, FULL_FRAMES * HOP / SAMPLE_RATE
 
     @classmethod
@@ -180,6 +181,9 @@ class Whisper(Base):
         if self.is_multilingual:
             chosen = [settings.lang_to_id[f"<|{language}|>"], settings.task_to_id[self.task]]
         return (settings.decoder_start_token_id, *chosen, settings.no_timestamps_token_id)
+
+    def padded_seconds(self, seconds: float, window: str | None) -> float:
+        return seconds if (window or self.window) == "short" else self.maximum_seconds
 
     def configure(self, **settings: str | None) -> None:
         """Also raises UserError for a language that the model does not know, or a task that it can't do."""
