@@ -43,16 +43,9 @@ from ia3_speech.model.architectures import IA3Config, format_layers, is_in_encod
 from ia3_speech.model.attach import is_attached, refuse_merged, trainable
 from ia3_speech.model.base import Base, full_name
 from ia3_speech.model.fingerprint import fingerprint
-from ia3_speech.model.location import MINI
 
 logger = logging.getLogger(__name__)
 PEFT_VERSION = "0.21.2"  # of this layout
-# The base's name in adapter_config.json, if it is neither a hub id nor a folder; the error of `AutoPeftModel`
-# shows it
-MINI_NAME = (
-    "mini (it comes with ia3-speech: ia3-speech adapters export ADAPTER --out FOLDER writes it with the "
-    "adapter merged, for AutoModelForCTC; or PeftModel.from_pretrained(load_base('mini').model, ADAPTER))"
-)
 
 
 def save_adapter(
@@ -92,10 +85,8 @@ def save_adapter(
 
 def name_of_base(model: nn.Module) -> str:
     """The base's name that transformers stored; a folder by its full path, as `load_base` records it."""
-    name = getattr(model.config, "name_or_path", "") or ""
-    if Path(name).resolve() == MINI.resolve():
-        return "mini"
-    return name and full_name(name)
+    name = getattr(model.config, "name_or_path", "")
+    return full_name(name) if name else ""
 
 
 def adapter_of(model: nn.Module, record: Mapping[str, Any] | None = None) -> Adapter:
@@ -189,7 +180,7 @@ def top_level(names: Iterable[str]) -> list[str]:
 
 def peft_config(model: nn.Module, adapter: Adapter) -> dict[str, Any]:
     """adapter_config.json, with short module names for all layers, full names for a range of layers."""
-    modules, base = [target.module for target in adapter.vectors], adapter.record["base"]
+    modules = [target.module for target in adapter.vectors]
 
     def names(paths: list[str]) -> list[str]:
         short = {path.rpartition(".")[2] for path in paths}
@@ -200,7 +191,7 @@ def peft_config(model: nn.Module, adapter: Adapter) -> dict[str, Any]:
 
     return {
         "auto_mapping": {"base_model_class": type(model).__name__, "parent_library": type(model).__module__},
-        "base_model_name_or_path": MINI_NAME if base == "mini" else base,
+        "base_model_name_or_path": adapter.record["base"],
         "exclude_modules": None,
         "fan_in_fan_out": False,
         "feedforward_modules": names([target.module for target in adapter.vectors if target.side == "in"]),

@@ -30,7 +30,7 @@ import torch
 from torch import nn
 
 from ia3_speech.adapters.card import other_method
-from ia3_speech.adapters.io import MINI_NAME, check_base, check_finite, save_adapter, to_fp32, write_folder
+from ia3_speech.adapters.io import check_base, check_finite, save_adapter, to_fp32, write_folder
 from ia3_speech.adapters.load import attach_adapter, read_sum
 from ia3_speech.adapters.record import OWN_WEIGHTS, PEFT_CONFIG, is_ours, new_record, read_json
 from ia3_speech.adapters.spec import AdapterSpec
@@ -176,7 +176,7 @@ def save_method(base: Base, folder: Path, labels: dict[str, str], training: dict
     def write_tensors(new: Path) -> None:
         if inserted.peft:
             settings = inserted.peft.peft_config["default"]
-            settings.base_model_name_or_path = MINI_NAME if base.name == "mini" else base.name
+            settings.base_model_name_or_path = base.name
             inserted.peft.save_pretrained(new, save_embedding_layers=False)
         else:
             tensors = {name: to_fp32(p) for name, p in inserted.parameters.items()}

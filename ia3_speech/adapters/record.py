@@ -11,6 +11,7 @@ nothing below reads it again.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ FILES = (METADATA, OWN_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS, CARD, GATE, GUARD)  #
 STORED_LM, STORED_LM_WEIGHTS, STORED_HOTWORDS = "lm.arpa.gz", "lm.json", "hotwords.txt"
 SEARCH_FILES = (STORED_LM, STORED_LM_WEIGHTS, STORED_HOTWORDS)  # of its search, registered beside it
 PLACED = ("lora", "dora", "vera", "peft")  # methods beside IA³ that stand on the modules of placements
+# Names of the base mini in PEFT's configuration: its path in an installation, and the text of versions to 0.2
+OTHER_MINI = re.compile(r"(.*[/\\])?ia3_speech[/\\]mini[/\\]?|mini \(.*", re.DOTALL)
 DAMAGED = "(damaged: restore a copy, or write it again)"
 
 
@@ -183,13 +186,12 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def peft_record(folder: Path) -> dict[str, Any]:
-    """The entries of a record that PEFT's configuration holds. `mini` is the base also if a hint follows the
-    name (`io.MINI_NAME`)."""
+    """The entries of a record that PEFT's configuration holds."""
     config = read_json(folder / PEFT_CONFIG)
     base, method = config.get("base_model_name_or_path"), str(config.get("peft_type", "ia3")).lower()
     record: dict[str, Any] = {}
     if isinstance(base, str):
-        record["base"] = "mini" if base.startswith("mini (") else base
+        record["base"] = "mini" if OTHER_MINI.fullmatch(base) else base
     return record | ({"config": {"method": method}} if method != "ia3" else {})
 
 

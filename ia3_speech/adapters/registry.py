@@ -143,8 +143,9 @@ def experiments() -> dict[str, Path]:
 def not_found(text: str, path: Path, hub_failure: str = "") -> str:
     """The message for a name or path without an adapter; `hub_failure` is the Hub's reason, if it was
     asked."""
-    known = list(dict.fromkeys(registered_names() + sorted(experiments())))
-    near = get_close_matches(text, known, n=MAX_NEAREST, cutoff=0.5)
+    known = {name: name for name in registered_names()}
+    known |= {name: f"{name} (in ./exp)" for name in sorted(experiments()) if name not in known}
+    near = [known[name] for name in get_close_matches(text, known, n=MAX_NEAREST, cutoff=0.5)]
     nearest = f" (nearest names: {', '.join(near)})" if near else ""
     with suppress(OSError, ValueError):
         if text and path.exists():
@@ -153,7 +154,7 @@ def not_found(text: str, path: Path, hub_failure: str = "") -> str:
         return f"{text}: no such folder, and as a name on the Hub: {hub_failure}{nearest}"
     fault = "no such folder" if "/" in text or os.sep in text else "no adapter has this name"
     if known and not nearest:
-        nearest = f" (there are: {shorten(known, most=MAX_LISTED)})"
+        nearest = f" (there are: {shorten(list(known.values()), most=MAX_LISTED)})"
     none = f", and none is registered in {adapters_dir()} (ia3-speech adapters register FOLDER NAME)"
     return f"{text or '(empty)'}: {fault}{nearest or none}"
 

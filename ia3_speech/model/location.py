@@ -35,4 +35,6 @@ def base_files(base: str) -> list[Path] | None:
 def full_name(name: str | Path) -> str:
     """A base's name in an adapter's record: mini, a Hub id, or a folder's full path."""
     folder = base_folder(str(name))
-    return str(name) if folder in (None, MINI) else str(folder.resolve())
+    if folder and folder.resolve() == MINI:
+        return "mini"
+    return str(folder.resolve()) if folder else str(name)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from ia3_speech import IA3Config, attach, load_base, save_adapter
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.card import BIOMETRIC
 from ia3_speech.adapters.weights import weights_sha256
@@ -59,6 +60,22 @@ def test_register_list_show_remove(run, adapter):
     )
     assert run("remove", "speaker42") == (0, f"speaker42: removed from {home}\n", "")
     assert registry.registered_names() == []
+
+
+def test_the_base_mini_is_called_mini_in_pefts_files(run, tmp_path):
+    """PEFT itself writes the path of the installation."""
+    from peft import IA3Config as PeftConfig
+    from peft import get_peft_model
+
+    save_adapter(attach(load_base("mini").model, IA3Config()), tmp_path / "ours")
+    config = json.loads((tmp_path / "ours/adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "mini"
+    options = {"target_modules": ["k_proj", "v_proj"], "feedforward_modules": []}
+    get_peft_model(load_base("mini").model, PeftConfig(**options)).save_pretrained(tmp_path / "theirs")
+    config = json.loads((tmp_path / "theirs/adapter_config.json").read_text())
+    assert config["base_model_name_or_path"].endswith("ia3_speech/mini")
+    run("register", tmp_path / "theirs", "theirs")
+    assert run("list").out.splitlines()[1].split()[:2] == ["theirs", "mini"]
 
 
 def test_json(run, adapter):

@@ -73,6 +73,10 @@ def test_resolve_goes_path_then_store_then_experiments(adapter, tmp_path, monkey
     assert resolve_adapter("speaker42").resolve() == by_path
     assert resolve_adapter(by_path) == by_path
     assert resolve_adapter("exp/speaker42").resolve() == experiment  # an experiment stands for its adapter
+    adapter(folder="work/exp/speaker43/adapter")
+    nearest = r"\(nearest names: speaker43 \(in \./exp\), speaker42\)"
+    with pytest.raises(UnknownAdapter, match=nearest):
+        resolve_adapter("speaker4")
 
 
 def test_somebodys_corrections_are_no_training_data(adapter):

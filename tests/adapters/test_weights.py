@@ -56,6 +56,11 @@ def test_the_record(tmp_path):
     theirs = {"base_model_name_or_path": "facebook/x", "peft_type": "LORA"}
     (tmp_path / "adapter_config.json").write_text(json.dumps(theirs))
     assert read_summary(tmp_path) == {"base": "facebook/x", "config": {"method": "lora"}}
+    # mini in an installation's folder, and as versions to 0.2 wrote it; not a user's folder of that name
+    mini = ("mini", "/usr/lib/ia3_speech/mini", "C:\\ia3_speech\\mini", "mini (it comes with ia3-speech)")
+    for base in (*mini, "/home/ann/mini"):
+        (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
+        assert read_summary(tmp_path) == {"base": "mini" if base in mini else base}
     with pytest.raises(AdapterError, match=r"no ia3_speech\.json, so another tool wrote it"):
         own_record(tmp_path)
     record = {"schema": 1, "base": "mini", "labels": {"domain": "médical"}}
