@@ -183,7 +183,8 @@ TEXT, UTT2SPK, SPK2UTT = TABLES["text"], TABLES["utt2spk"], TABLES["spk2utt"]
         ({"utt2dur": "".join(f"anna-{n:02} x\n" for n in range(30))},
          "{d}/utt2dur:1: anna-00: 'x' is not a positive number"),
         # Kaldi and ESPnet may keep the audio of a whole set in one file.
-        ({"wav.scp": EACH.format("/data/wav.ark:42")}, "{d}/wav.scp:1: no such file: /data/wav.ark:42"),
+        ({"wav.scp": EACH.format("/data/wav.ark:42")},
+         "{d}/wav.scp:1: 4 recordings are missing: /data/wav.ark:42, "),
     ],
 )  # fmt: skip
 def test_refusals(plain, tables, message):
@@ -209,8 +210,11 @@ def test_pipes_only_where_allowed(plain, tmp_path, sounds, run_command):
 def test_a_relative_path_is_looked_for_in_three_places(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lay(tmp_path / "my corpus/train", TABLES | {"wav.scp": EACH.format("wav/a.wav")})
-    with pytest.raises(DataError, match=r"train/wav\.scp:1: no such file: wav/a\.wav"):
+    with pytest.raises(DataError, match=r"train/wav\.scp:1: 4 recordings are missing: wav/a\.wav"):
         read_data_directory("my corpus/train")
+    alone = TABLES | {"wav.scp": f"anna-1 gone.wav\n{EACH.format(__file__).partition(chr(10))[2]}"}
+    with pytest.raises(DataError, match=r"scp:1: 1 recording is missing: gone\.wav; tried /"):
+        read_data_directory(lay(tmp_path / "alone", alone))
     for place in ("my corpus/train", "my corpus", "."):
         (tmp_path / place / "wav").mkdir()
         (tmp_path / place / "wav/a.wav").touch()

@@ -17,13 +17,14 @@ from typing import Literal
 
 from ia3_speech.common import atomic
 from ia3_speech.common.errors import DataError
-from ia3_speech.common.formatting import plural
+from ia3_speech.common.formatting import plural, shorten
 from ia3_speech.data.kaldi import table_file
 from ia3_speech.data.kaldi.table_file import Table, fix_hint, raise_if_any, spk2utt_of, unprintable_character
 
 ILLEGAL = re.compile(r"(?<!\w)(<s>|</s>|#0)(?!\w)", re.ASCII)  # as `grep -w` finds them
 IN_ARCHIVE = re.compile(r"\.ark:\d+(\[.*\])?$")  # as wav.ark:42 in Kaldi and ESPnet
 LABEL_FILE = re.compile(r"(utt|spk)2([\w-]+)")
+MAX_NAMED = 3  # missing recordings in a message
 NUMBER = re.compile(r"\+?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
@@ -208,7 +209,9 @@ def source_problems(path: Path, wav: Table, allow_pipes: bool) -> list[str]:
     missing = [row for row in wav.values() if resolve_source(row.value, path.parent) is None]
     if missing:
         tried = ", ".join(candidate_paths(missing[0].value, path.parent))
-        fault = f"no such file: {missing[0].value}, one of {len(missing)} missing; tried {tried}"
+        count = plural(len(missing), "recording is", "recordings are")
+        named = shorten([row.value for row in missing], most=MAX_NAMED)
+        fault = f"{count} missing: {named}; tried {tried}"
         hint = f"correct wav.scp, or {fix_hint(path.parent)} to drop them"
         if IN_ARCHIVE.search(missing[0].value):
             hint = "audio inside a Kaldi archive is not read: write it as files"
