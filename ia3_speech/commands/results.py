@@ -13,7 +13,8 @@ page:
 The path is followed by the parts (systems, speakers, terms, labels, forgetting, confidences, curve, training,
 provenance; by default all but training), and then optionally by `only` and patterns of systems or folders. A
 block does not change if its folder is missing, or contains none of these. If the path is a Markdown file
-(exp/espeak/RESULTS.md), the block gets its contents.
+(exp/espeak/RESULTS.md), the block gets its contents. Of more than ten categories of terms, the block has two
+rows, and terms_EXP_SET.csv beside the page has all.
 """
 
 import re
@@ -143,7 +144,7 @@ def filled_block(file: Path, block: re.Match) -> str:
         text = exp.read_text(encoding="utf-8")
     elif exp.is_dir():
         systems = find_systems(exp, only.split())
-        text = "" if only and len(systems) == 1 else markdown(systems, parts)
+        text = "" if only and len(systems) == 1 else markdown(systems, parts, file.parent)
     if not text:
         fault = f"has nothing of {only or wanted.strip()}" if exp.is_dir() else "not there"
         print(f"{exp}: {fault}, its block stays as it is")

@@ -11,6 +11,7 @@ from statistics import fmean, median
 
 import yaml
 
+from ia3_speech.common.atomic import write_text
 from ia3_speech.report import curve_files
 from ia3_speech.report.curve_files import spread
 from ia3_speech.report.systems import System, comparisons, median_of, test_sets
@@ -27,15 +28,18 @@ from ia3_speech.scoring.record import (
     read_result,
 )
 from ia3_speech.scoring.sentences import MARK, NOT_IMPROVED
-from ia3_speech.scoring.table import Cell, Rate, markdown_table, markdown_text
+from ia3_speech.scoring.table import Cell, Rate, Table, markdown_table, markdown_text
 
 STANDARD = ("systems", "speakers", "terms", "labels", "forgetting", "confidences", "curve", "provenance")
 PARTS = (*STANDARD, "training")
+MAX_CATEGORIES = 10  # of terms in a page
+SUMMARY = ("all", "only in test")  # the categories of terms that a page always has
 MAX_VALUES = 6  # of a label; a label with more values gets a single line, the median
 
 
-def markdown(systems: Sequence[System], parts: Sequence[str] = STANDARD) -> str:
-    """The chosen parts, in their order, with blank lines between them."""
+def markdown(systems: Sequence[System], parts: Sequence[str] = STANDARD, page_dir: Path | None = None) -> str:
+    """The chosen parts, in their order, with blank lines between them. Into `page_dir`, the folder of their
+    page, long tables of terms are written as CSV."""
     groups = {name: list(group) for name, group in groupby(systems, key=lambda system: system.name)}
     shown = [median_of(group) if group[0].train else group[0] for group in groups.values()]
     exp, sets, texts = systems[0].folder.parent, test_sets(systems), []
@@ -47,7 +51,7 @@ def markdown(systems: Sequence[System], parts: Sequence[str] = STANDARD) -> str:
         if "speakers" in parts:
             texts.append(speaker_table(scored, set_name))
         if "terms" in parts:
-            texts.append(term_table(scored, set_name))
+            texts.append(term_table(scored, set_name, page_dir))
         if "labels" in parts:
             texts.append(label_table([s for s in scored if s.search != HOTWORDS], set_name))
     if "forgetting" in parts:
@@ -127,8 +131,9 @@ def compared_heads(systems: Sequence[System], rate: str = "WER ") -> list[str]:
     return heads
 
 
-def term_table(systems: Sequence[System], set_name: str) -> str:
-    """Term errors by category: the base beside each adapter."""
+def term_table(systems: Sequence[System], set_name: str, page_dir: Path | None) -> str:
+    """Term errors by category: the base beside each adapter. In the page, a table of more than MAX_CATEGORIES
+    keeps the rows of SUMMARY, with a link to all rows in page_dir/terms_EXP_SET.csv."""
     by_category = [system.results[set_name].terms for system in systems]
     lines = []
     for category, base in by_category[0].items() if len(systems) > 1 else ():
@@ -136,7 +141,14 @@ def term_table(systems: Sequence[System], set_name: str) -> str:
         for rows in by_category[1:]:
             line += [Rate(rows[category].term_error_rate), change_rate(rows[category].change)]
         lines.append(line)
-    return markdown_table(["terms", "occurrences", "base %", *compared_heads(systems[1:], "")], lines)
+    first, link = ["terms", "occurrences", "base %"], ""
+    if page_dir and len(lines) > MAX_CATEGORIES:
+        heads = [f"{s.name} {part}" for s in systems[1:] for part in ("%", f"change from {s.baseline} %")]
+        table = Table(f"terms_{systems[0].folder.parent.name}_{set_name}", "", [*first, *heads], lines)
+        write_text(page_dir / f"{table.name}.csv", table.csv())
+        link = f"\n[All categories of terms]({table.name}.csv), {len(lines)} rows.\n"
+        lines = [line for line in lines if line[0] in SUMMARY]
+    return markdown_table([*first, *compared_heads(systems[1:], "")], lines) + link
 
 
 def label_rows(

@@ -190,6 +190,21 @@ def test_fill_replaces_what_stands_in_a_block_and_nothing_else(exp):
     assert filled(exp, ". terms", "old\n") == filled(exp, ". terms", table) == table
 
 
+def test_many_categories_of_terms_are_a_csv_file_beside_the_page(exp):
+    for file in exp.glob("*/decode_greedy_test/score.json"):
+        category = terms(0.5, None if file.parts[-3] == "base" else 0.8)
+        change_score(file, terms_by_category=dict.fromkeys([*"abcdefghi", "only in test"], category))
+    head, _, *rows = filled(exp, ". terms", "old\n").splitlines()
+    assert [row.split(" | ")[0] for row in (head, *rows[:2])] == ["| terms", "| all", "| only in test"]
+    name = f"terms_{exp.name}_test.csv"
+    assert rows[2:] == ["", f"[All categories of terms]({name}), 11 rows."]
+    lines = (exp / name).read_text().splitlines()
+    assert lines[0] == "terms,occurrences,base %,ia3_plus %," + ",".join(
+        f"ia3_plus change from base %{bound}" for bound in ("", " low", " high")
+    )
+    assert lines[2] == "a,40,50.0000,50.0000,-37.5000,-47.5000,-27.5000" and len(lines) == 12
+
+
 @pytest.mark.parametrize("block", ["exp/other", ". training only rate* other", ". forgetting curve"])
 def test_fill_leaves_a_block_alone_whose_results_are_elsewhere(exp, capsys, block):
     """What was measured on another machine is worth more than nothing."""
