@@ -148,10 +148,14 @@ def shell(tmp_path_factory, clone, random_base, forking_path) -> dict[str, str]:
     return os.environ | variables
 
 
-@pytest.fixture
-def port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
 
 
 def run(line: str, printed: str, folder: Path, shell: dict[str, str], port: int) -> None:
@@ -196,6 +200,42 @@ def test_the_blocks_of_a_page_run(page, clone, shell, port, tmp_path):
                 run(line, printed, clone, shell, port)
     finally:
         if server:
+            server.terminate()
+            server.wait(60)
+
+
+def test_nginx_as_on_the_page_redirects_to_tls_and_forwards(clone, shell, port, tmp_path):
+    """The page's files and curl lines, with a certificate of our own and other ports."""
+    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or pytest.skip("needs nginx")
+    page = (ROOT / "docs/deploy.md").read_text("utf-8")
+    (clone / "keys.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1])
+    http, https, name = free_port(), free_port(), "asr.example.org"
+    files = "".join(re.findall(r"```nginx title.*?\n(.*?)```", page, re.DOTALL))
+    for written, used in {
+        "listen 80;": f"listen {http};", "listen 443 ": f"listen {https} ",
+        "127.0.0.1:8000": f"127.0.0.1:{port}", f"/etc/letsencrypt/live/{name}": str(tmp_path),
+    }.items():  # fmt: skip
+        assert written in files
+        files = files.replace(written, used)
+    log = f"error_log {tmp_path}/error.log; pid {tmp_path}/pid; daemon off; master_process off; events {{}}\n"
+    (tmp_path / "nginx.conf").write_text(f"{log}http {{ access_log off;\n{files}}}\n")
+    words = f"req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN={name} -addext subjectAltName=DNS:{name}"
+    files = ["-keyout", tmp_path / "privkey.pem", "-out", tmp_path / "fullchain.pem"]
+    subprocess.run(["openssl", *words.split(), *files], check=True, capture_output=True)
+    ports = "".join(f"connect-to = {name}:{a}:127.0.0.1:{b}\n" for a, b in ((80, http), (443, https)))
+    (tmp_path / ".curlrc").write_text(f"{ports}cacert = {tmp_path}/fullchain.pem\nnoproxy = *\n")
+    servers = [start_server(clone, shell, port, with_keys=True)]
+    try:
+        words = [nginx, "-c", tmp_path / "nginx.conf"]
+        subprocess.run([*words, "-t"], check=True)
+        servers.append(subprocess.Popen(words))
+        for line, printed in COMMAND.findall(page[page.index("## TLS") :])[:2]:
+            line = line.replace("curl", "curl --retry-connrefused --retry 20", 1)
+            run_env = shell | {"CURL_HOME": str(tmp_path)}
+            done = subprocess.run(["bash", "-c", line], env=run_env, capture_output=True, text=True)
+            assert done.stdout[:60] == printed[:60] != "", done.stderr
+    finally:
+        for server in servers:
             server.terminate()
             server.wait(60)
 
