@@ -44,19 +44,11 @@ from ia3_speech.adapters.record import Adapter, is_ours
 from ia3_speech.adapters.registry import MAX_NEAREST
 from ia3_speech.adapters.spec import parse_expression, parse_sum
 from ia3_speech.common.errors import AdapterError
+from ia3_speech.model import ia3
 from ia3_speech.model.architectures import IA3Config, is_in_decoder
 from ia3_speech.model.attach import check_liveness, detach, insert_vectors, is_attached, refuse_merged
 from ia3_speech.model.base import Base
-from ia3_speech.model.ia3 import (
-    IA3Vector,
-    TargetModule,
-    all_target_modules,
-    attachment,
-    head_parameters,
-    using_rows,
-    vector_size,
-    vectors,
-)
+from ia3_speech.model.ia3 import IA3Vector, TargetModule
 from ia3_speech.model.int8 import is_int8
 from ia3_speech.model.sharing import structural_copy
 
@@ -96,9 +88,9 @@ class Bank:
         if is_attached(base.model):
             raise AdapterError(f"{base.name} carries an adapter already (call detach(base.model) first)")
         self.base, self.is_int8 = base, is_int8(base.model)
-        self.sizes = {target: vector_size(base.model, target) for target in all_target_modules(base.model)}
+        self.sizes = {t: ia3.vector_size(base.model, t) for t in ia3.all_target_modules(base.model)}
         # The modules of the head (`lm_head`; `projector`, `classifier`), which run with the rows' parameters.
-        paths = dict.fromkeys(name.rpartition(".")[0] for name in head_parameters(base.model))
+        paths = dict.fromkeys(name.rpartition(".")[0] for name in ia3.head_parameters(base.model))
         if "" in paths:
             raise AdapterError(f"{base.name}: the weights of its layers can't differ by row")
         self.head_modules = {path: copy.deepcopy(base.model.get_submodule(path)) for path in paths}
@@ -249,14 +241,14 @@ class Bank:
     def insert_vectors(self, targets: list[TargetModule]) -> None:
         """Replace the bank's vectors in the model by vectors of ones in these modules."""
         model = self.base.model
-        if is_attached(model) and attachment(model).config is not self.config:
+        if is_attached(model) and ia3.attachment(model).config is not self.config:
             raise AdapterError(f"{self.base.name} carries another adapter (call detach(base.model) first)")
         detach(model)
         self.config = None
         if targets:
             self.config = IA3Config(tuple({target.placement for target in targets}))
             insert_vectors(model, targets, self.config)
-        self.vectors = {vector.target: vector for vector in vectors(model).values()}
+        self.vectors = {vector.target: vector for vector in ia3.vectors(model).values()}
 
     @torch.no_grad()
     def logits(
@@ -307,14 +299,14 @@ class Bank:
                 another adapter.
         """
         refuse_merged(self.base.model)
-        if attachment(self.base.model).config is not self.config:  # somebody has called `detach`
+        if ia3.attachment(self.base.model).config is not self.config:  # somebody has called `detach`
             with self.base.lock.exclusive():
                 self.insert_vectors(list(self.columns))
         with self.base.lock.shared():
             values, heads, windows = self.select(names)
             token = self.heads.set(heads)
             try:
-                with using_rows({self.vectors[target].l: rows for target, rows in values.items()}, windows):
+                with ia3.using_rows({self.vectors[t].l: rows for t, rows in values.items()}, windows):
                     yield
             finally:
                 self.heads.reset(token)
@@ -330,7 +322,7 @@ class Bank:
                 parts, weights = [self.widen(a) for a, _ in adapters], [weight for _, weight in adapters]
                 values[name] = weighted_sum(parts, weights).float() if adapters else self.ones
         with_heads = {name: [(a.head, w) for a, w in adapters if a.head] for name, adapters in rows.items()}
-        base = head_parameters(self.base.model) if any(with_heads.values()) else {}
+        base = ia3.head_parameters(self.base.model) if any(with_heads.values()) else {}
         heads = {name: sum_heads(pairs, base) if pairs else {} for name, pairs in with_heads.items()}
         values = torch.stack([values[name] for name in names])[:, None]
         heads = [heads[name] for name in names]

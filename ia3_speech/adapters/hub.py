@@ -17,16 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ia3_speech.adapters.card import (
-    BIOMETRIC,
-    GENERATED,
-    HUB_ID,
-    LIBRARY,
-    base_name,
-    card_of,
-    is_biometric,
-    set_name,
-)
+from ia3_speech.adapters import card
 from ia3_speech.adapters.record import (
     CARD,
     FILES,
@@ -49,7 +40,7 @@ PUBLIC = ("classes", "dataset", "precision", "precision_reason", "note")
 
 def is_repo_id(text: str) -> bool:
     """Whether a text can be a repository's id, USER/NAME. If a folder USER/ exists, it is a path."""
-    return bool(HUB_ID.fullmatch(text)) and not Path(text.partition("/")[0]).exists()
+    return bool(card.HUB_ID.fullmatch(text)) and not Path(text.partition("/")[0]).exists()
 
 
 def fetch(repo: str, revision: str | None = None) -> Path:
@@ -102,9 +93,9 @@ def push(
         raise UserError(f"{repo}: is not an id on the Hub, USER/NAME ({copy} copies the files)")
     if fault := adapter_fault(folder):
         raise UserError(f"{folder}: {fault}")
-    if is_biometric(read_summary(folder)) and not (private or consent):
+    if card.is_biometric(read_summary(folder)) and not (private or consent):
         raise UserError(
-            f"{repo}: not pushed. {BIOMETRIC} (push it with `private`, or with `consent` if that person "
+            f"{repo}: not pushed. {card.BIOMETRIC} (push it with `private`, or with `consent` if that person "
             f"agreed to its publication)"
         )
     api = HfApi()
@@ -114,7 +105,7 @@ def push(
             api.create_repo(repo, private=private or None, exist_ok=True)
             if private and not api.repo_info(repo).private:
                 raise HubError(repo, "is public, and `private` was asked for (see the repository's settings)")
-            options = {"delete_patterns": list(FILES), "commit_message": f"Adapter by {LIBRARY}"}
+            options = {"delete_patterns": list(FILES), "commit_message": f"Adapter by {card.LIBRARY}"}
             api.upload_folder(repo_id=repo, folder_path=copies, **options)
     return f"{api.endpoint}/{repo}"
 
@@ -126,12 +117,12 @@ def copy_publishable(folder: Path, copies: Path, name: str, base: str | None = N
     damaged."""
     record = read_record(folder)
     local, training = record.get("base", ""), record.get("training", {})
-    record |= {"base": base or (base_name(local) if local else "")}
+    record |= {"base": base or (card.base_name(local) if local else "")}
     if "training" in record:
         numbers = {key for key, entry in training.items() if is_number(entry)}
         record["training"] = {key: training[key] for key in training if key in numbers or key in PUBLIC}
         if data := training.get("data"):
-            record["training"]["dataset"] = set_name(data)
+            record["training"]["dataset"] = card.set_name(data)
     is_voice_print = (record.get("gate") or {}).get("identify")  # of version 0.2: it stays on its machine
     if is_voice_print:
         del record["gate"]
@@ -143,11 +134,11 @@ def copy_publishable(folder: Path, copies: Path, name: str, base: str | None = N
     if (copies / PEFT_CONFIG).exists():
         config = read_json(copies / PEFT_CONFIG) | {"base_model_name_or_path": record["base"]}
         (copies / PEFT_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
-    text = (copies / CARD).read_text("utf-8", "replace") if (copies / CARD).exists() else GENERATED
-    if GENERATED in text:
-        text = card_of(copies, record, name)
+    text = (copies / CARD).read_text("utf-8", "replace") if (copies / CARD).exists() else card.GENERATED
+    if card.GENERATED in text:
+        text = card.card_of(copies, record, name)
     elif "/" in local or "\\" in local:
-        text = text.replace(local, base_name(record["base"]))
+        text = text.replace(local, card.base_name(record["base"]))
     (copies / CARD).write_text(text, "utf-8")
 
 

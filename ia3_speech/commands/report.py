@@ -40,15 +40,9 @@ def main(
             without .html
         force: write the page again even if its inputs are the same as before
     """
+    from ia3_speech.report import tables as report_tables
     from ia3_speech.report.data import read_report
     from ia3_speech.report.page import make_page, title_of_record
-    from ia3_speech.report.tables import (
-        embedded_audio,
-        linked_audio,
-        report_tables,
-        tables_folder,
-        write_table_files,
-    )
 
     report = read_report(data, decode_dir, training, allow_pipes)
     out = out or decode_dir / "report.html"
@@ -60,16 +54,17 @@ def main(
         sources["adapter"] = sorted(adapter.glob("*.safetensors"))
     options = {"embed_audio": embed_audio, "allow_pipes": allow_pipes or None}
     inputs = Inputs(sources, options | {"title": adapter and title_of_record(report.adapter)})
-    if inputs.is_current(out, force or not tables_folder(out).is_dir()):
+    folder = report_tables.tables_folder(out)
+    if inputs.is_current(out, force or not folder.is_dir()):
         return
     if embed_audio:
-        players = embedded_audio(report.utterances)
+        players = report_tables.embedded_audio(report.utterances)
     else:
-        players = linked_audio(report.utterances, out.absolute().parent)
-    tables = report_tables(report)
-    write_table_files(out, tables)
+        players = report_tables.linked_audio(report.utterances, out.absolute().parent)
+    tables = report_tables.report_tables(report)
+    report_tables.write_table_files(out, tables)
     write_text(out, make_page(report, tables, players))
     inputs.record(out)
     size = out.stat().st_size
     shown = f"{plural(len(report.utterances), 'utterance')}, {plural(len(players), 'player')}"
-    print(f"{out}: {shown}, {size / 1000:,.0f} kB; {tables_folder(out)}: {plural(len(tables), 'table')}")
+    print(f"{out}: {shown}, {size / 1000:,.0f} kB; {folder}: {plural(len(tables), 'table')}")

@@ -36,13 +36,7 @@ from ia3_speech.data.kaldi.directory import DataDirectory
 from ia3_speech.data.kaldi.overlap import Overlap
 from ia3_speech.scoring import error_rates, significance
 from ia3_speech.scoring.alignment import align, count_errors
-from ia3_speech.scoring.error_rates import (
-    ErrorRates,
-    Json,
-    ScoredUtterance,
-    TermErrorRate,
-    compute_error_rates,
-)
+from ia3_speech.scoring.error_rates import ErrorRates, Json, ScoredUtterance, TermErrorRate
 from ia3_speech.scoring.term_errors import TermList, count_terms
 
 SCHEMA = 1  # of score.json
@@ -102,10 +96,9 @@ def score_hypotheses(
     unit = cluster_unit(scored, cluster)
 
     def rates_of(indices: Sequence[int]) -> ErrorRates:
+        chosen = [scored[index] for index in indices]
         against = baseline_scored and [baseline_scored[index] for index in indices]
-        return compute_error_rates(
-            [scored[index] for index in indices], against, terms, unit, replications, seed
-        )
+        return error_rates.compute_error_rates(chosen, against, terms, unit, replications, seed)
 
     by_label: dict[str, dict[str, ErrorRates]] = {}
     for label in ["speaker", *sorted({label for u in scored for label in u.labels} - {"speaker"})]:
@@ -129,7 +122,8 @@ def score_hypotheses(
         unseen = [index for index, utterance in enumerate(scored) if utterance.id in overlap.unseen]
         result.unseen_sentences = rates_of(unseen)
     if baseline_scored is not None:
-        result.baseline = compute_error_rates(baseline_scored, None, terms, unit, replications, seed)
+        sampling = (unit, replications, seed)
+        result.baseline = error_rates.compute_error_rates(baseline_scored, None, terms, *sampling)
         before, after = ([u.hypothesis for u in side] for side in (baseline_scored, scored))
         result.mapsswe = significance.mapsswe([utterance.reference for utterance in scored], before, after)
     return result
