@@ -7,9 +7,7 @@
     inputs.record(decode_dir)      # writes DECODE_DIR/inputs.json, last
 
 Inputs are compared by content: a file by its SHA-256, a folder by its files, a Kaldi data directory by its
-tables and by the audio in wav.scp. For any command, this runs it unless it has made OUT from these inputs:
-
-    python -m ia3_speech.common.inputs OUT [INPUT …] -- COMMAND …
+tables and by the audio in wav.scp.
 """
 
 import hashlib
@@ -52,11 +50,8 @@ class Inputs:
 
         Otherwise the caller will replace `out`: prints the changes, and removes the record. With `resume`,
         for training, a killed run continues in `out`; only `force` replaces earlier output, and deletes the
-        folder.
-
-        Raises:
-            UserError: with `resume`, `out` holds a run from other inputs, or files that training did not
-                write; or, with `force`, an input.
+        folder. Raises UserError if, with `resume`, `out` holds a run from other inputs, or files that
+        training did not write; or, with `force`, an input.
         """
         record = read_inputs(out)
         # A training that can't use its data leaves only its record, which does not count.
@@ -221,26 +216,3 @@ def file_sha256(path: Path) -> str:
 def sha256_once(path: Path, size: int, modified: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def main(words: list[str]) -> int:
-    """Run a command unless it has made OUT from these inputs. If it writes no OUT, create an empty file."""
-    if "--" not in words or words.index("--") < 1 or words[-1] == "--":
-        print("usage: python -m ia3_speech.common.inputs OUT [INPUT …] -- COMMAND …", file=sys.stderr)
-        return 2
-    at = words.index("--")
-    out, command = Path(words[0]), words[at + 1 :]
-    inputs = Inputs({word: Path(word) for word in words[1:at]}, {"command": command})
-    if inputs.is_current(out):
-        return 0
-    code = subprocess.run(command, check=False).returncode
-    if not code:
-        if not out.exists():
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.touch()
-        inputs.record(out)
-    return code
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

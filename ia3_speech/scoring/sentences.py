@@ -23,14 +23,9 @@ NOT_IMPROVED = "no epoch of the training improved on its start, so the adapter i
 
 
 def gain(result: Result, base: Result | None = None, baseline: Result | None = None) -> str:
-    """`63.8 → 39.0 % word errors with LM; the adapter lowers the word error rate from …`, without a
-    full stop.
-
-    Args:
-        result: of the system.
-        base: of the base alone in greedy search, if the system was compared with another system.
-        baseline: of the system that this one was compared with.
-    """
+    """`63.8 → 39.0 % word errors with LM; the adapter lowers the word error rate from …`, without a full
+    stop. `base` is the result of the base alone in greedy search, if the system was compared with another
+    system, and `baseline` of the system that it was compared with."""
     if not result.has_baseline:
         return f"{subject_of(result)} has a word error rate of {percent(result.all.wer)} %"
     parts = [result]
@@ -72,10 +67,7 @@ def unseen_sentence(result: Result) -> str:
 
 def out_of_domain_sentence(result: Result | None, search: str) -> str:
     """The effect on out-of-domain speech, and a recommendation if it is worse; None: it was not measured.
-
-    Args:
-        search: of the system on its test set. Out-of-domain speech may be decoded by greedy search alone.
-    """
+    `search` is the system's on its test set; out-of-domain speech may be decoded by greedy search alone."""
     if not result:
         return "The effect on out-of-domain speech was not measured."
     where, rates = f"On out-of-domain speech ({size_of(result)})", result.all
@@ -105,28 +97,6 @@ def direction(change: Rate) -> str:
     if not change.bounds or change.bounds[0] <= 0 <= change.bounds[1]:
         return ""
     return "better" if change.bounds[1] < 0 else "worse"
-
-
-def no_help(rates: ErrorRates, with_lm: bool, place: str, probability: float, minimum: float) -> str:
-    """Why an adapter is not known to help; empty if it helps.
-
-    Args:
-        rates: of the adapter, with their change from the base.
-        with_lm: both were decoded with a language model.
-        place: `test`, or `test of ann`.
-        probability: of the adapter being better than the base.
-        minimum: the required probability.
-    """
-    subject, base = ("with the language model it", "the base with it") if with_lm else ("it", "the base")
-    before = round((rates.before().value or 0.0) * rates.words)
-    counts = f"{rates.errors} errors on {place}, {base} {before}"
-    if rates.errors >= before:
-        how = "worse" if rates.errors > before else "no better"
-        return f"{subject} is {how} than the base: it makes {counts}"
-    if not probability >= minimum:
-        draws = f"{percent(probability, 0)} % of the draws, and {percent(minimum, 0)} % are needed"
-        return f"{subject} makes {counts}, which may be chance: it is better in {draws}"
-    return ""
 
 
 def size_warnings(result: Result, name: str) -> Iterator[str]:

@@ -32,7 +32,7 @@ from ia3_speech.adapters.weights import read_weights, weights_sha256
 from ia3_speech.common.atomic import write_json
 from ia3_speech.common.cli import command
 from ia3_speech.common.errors import UserError
-from ia3_speech.common.formatting import plural, shorten
+from ia3_speech.common.formatting import percent, plural, shorten
 from ia3_speech.common.inputs import RECORD, digest_of, read_inputs
 from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.report.curve_files import gain_of_others
@@ -51,7 +51,7 @@ from ia3_speech.scoring.record import (
     load_json,
     read_result,
 )
-from ia3_speech.scoring.sentences import NOT_IMPROVED, gain, no_help, out_of_domain_sentence
+from ia3_speech.scoring.sentences import NOT_IMPROVED, gain, out_of_domain_sentence
 
 REGISTERED = "registered.json"  # in an experiment's folder
 MIN_PROBABILITY = 0.8  # that an adapter is better than the base, for it to be registered
@@ -225,8 +225,29 @@ def find_fault(measured: dict[str, Result], set_name: str, speaker: str = "") ->
             raise UserError(f"{set_name}: was scored without a baseline (run the earlier stages)")
         better = probability_better(rates) if speaker else result.record["wer_bootci"]["improvement"]
         place = set_name + (f" of {speaker}" if speaker else "")
-        if fault := no_help(rates, search != GREEDY, place, better, MIN_PROBABILITY):
+        if fault := no_help(rates, search != GREEDY, place, better):
             return fault
+    return ""
+
+
+def no_help(rates: ErrorRates, with_lm: bool, place: str, probability: float) -> str:
+    """Why an adapter is not known to help; empty if it helps.
+
+    Args:
+        rates: of the adapter, with their change from the base.
+        with_lm: both were decoded with a language model.
+        place: `test`, or `test of ann`.
+        probability: of the adapter being better than the base.
+    """
+    subject, base = ("with the language model it", "the base with it") if with_lm else ("it", "the base")
+    before = round((rates.before().value or 0.0) * rates.words)
+    counts = f"{rates.errors} errors on {place}, {base} {before}"
+    if rates.errors >= before:
+        how = "worse" if rates.errors > before else "no better"
+        return f"{subject} is {how} than the base: it makes {counts}"
+    if not probability >= MIN_PROBABILITY:
+        draws = f"{percent(probability, 0)} % of the draws, and {percent(MIN_PROBABILITY, 0)} % are needed"
+        return f"{subject} makes {counts}, which may be chance: it is better in {draws}"
     return ""
 
 

@@ -99,7 +99,7 @@ locate() {
     [[ $path != */* ]] && echo "$path" || from_start "$path"
   done | paste -sd +)
   pipes=$([[ $allow_pipes == false ]] || echo --allow-pipes)
-  once="python -m ia3_speech.common.inputs" # OUT INPUT … -- COMMAND: run it unless OUT was made from these inputs
+  once=once.py # OUT INPUT … -- COMMAND: run it unless OUT was made from these inputs
   [[ -n $init_name || ! $init_adapter =~ ^[A-Za-z0-9_-]+$ ]] || init_name=$init_adapter
   init_name=${init_name:-start}
   # A Whisper base has a training configuration of its own, and no n-gram model.

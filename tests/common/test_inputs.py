@@ -1,4 +1,4 @@
-"""ia3_speech.common.inputs: outputs belong to inputs by content, and commands say what they do about it."""
+"""ia3_speech.common.inputs and once.py: outputs belong to inputs by content, and commands say it."""
 
 import os
 from pathlib import Path
@@ -105,12 +105,13 @@ def test_training_writes_to_no_folder_of_others_and_force_deletes_none(tmp_path)
     assert (out / "inputs.json").is_file()
 
 
+ONCE = Path(__file__).parents[2] / "recipes/utils/once.py"
 COMMAND = ("--", "bash", "-c", "cat input >>log; [[ $(<input) != bad ]] || exit 7; cp input out")
 
 
 def test_a_command_is_run_once_for_its_inputs(run_command, tmp_path, monkeypatch):
     def run(*words):
-        return run_command("common.inputs", *words)
+        return run_command(ONCE, *words)
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "input").write_text("x\n")
