@@ -27,14 +27,9 @@ Terms = tuple[Term, ...]
 
 
 class AdapterCache:
-    """Computes logits with adapters that it loads into a bank on demand, and unloads the least recently used.
-
-    Without limits any thread may use it; with limits, one thread at a time.
-
-    Args:
-        bank: holds the adapters.
-        max_adapters, max_bytes: beyond these limits the least recently used adapters are unloaded.
-    """
+    """Computes logits with adapters that it loads into a bank on demand. Beyond `max_adapters` or `max_bytes`
+    the least recently used adapters are unloaded. Without limits any thread may use it; with limits, one
+    thread at a time."""
 
     def __init__(self, bank: Bank, max_adapters: float = inf, max_bytes: float = inf):
         self.bank, self.max_adapters, self.max_bytes = bank, max_adapters, max_bytes
@@ -42,10 +37,7 @@ class AdapterCache:
         self.lock = Lock()
 
     def logits(
-        self,
-        waves: Sequence[np.ndarray],
-        rows: Sequence[Terms],
-        features: "Sequence[Tensor] | None" = None,
+        self, waves: Sequence[np.ndarray], rows: Sequence[Terms], features: "Sequence[Tensor] | None" = None
     ) -> "list[Tensor]":
         """One (frames, vocabulary) tensor for each row; see `Bank.logits`."""
         names = [self.row(terms) for terms in rows]

@@ -25,6 +25,7 @@ from torch.autograd.graph import increment_version
 
 import ia3_speech
 from ia3_speech.adapters.card import base_name
+from ia3_speech.adapters.io import check_finite
 from ia3_speech.adapters.load import attach_adapter, base_of, read_sum
 from ia3_speech.adapters.record import CARD, describe_base
 from ia3_speech.adapters.spec import AdapterSpec, short_name
@@ -174,12 +175,9 @@ def export_terms(
 
 def write_checkpoint(merged: Base, out: Path, *, adapter: str, labels: Mapping[str, str]) -> None:
     """Write a base with a merged adapter as an ordinary Hugging Face checkpoint, in one step, in place of an
-    older checkpoint. The card names adapter and labels.
-
-    Raises:
-        AdapterError: `out` is the base's folder, or holds files that are not a checkpoint's (a Trainer's
-            folder); a weight is not finite (float16 can't hold every base).
-    """
+    older checkpoint. The card names adapter and labels. Raises AdapterError if `out` is the base's folder, or
+    holds files that are not a checkpoint's (a Trainer's folder), or a weight is not finite (float16 can't
+    hold every base)."""
 
     def is_checkpoint_file(entry: Path) -> bool:
         return bool(re.fullmatch("language_model" if entry.is_dir() else CHECKPOINT_FILE, entry.name))
@@ -188,8 +186,7 @@ def write_checkpoint(merged: Base, out: Path, *, adapter: str, labels: Mapping[s
         raise AdapterError(f"{out}: is the base itself, which would be lost (give another `out`)")
     if other := unexpected_file(out, is_checkpoint_file):
         raise AdapterError(f"{out}: holds {other}, which would be lost (give another `out`)")
-    if not_finite := [name for name, p in merged.model.named_parameters() if not bool(p.isfinite().all())]:
-        raise AdapterError(f"not written: {', '.join(not_finite[:5])} holds NaN or infinite values")
+    check_finite(dict(merged.model.named_parameters()), "not written:")
     with replacing(out) as new, quiet_transformers():
         new.mkdir()
         merged.model.save_pretrained(new)

@@ -24,6 +24,7 @@ from ia3_speech.common.errors import UserError
 from ia3_speech.common.formatting import plural
 from ia3_speech.common.inputs import Inputs
 from ia3_speech.data.recordings import Part
+from ia3_speech.data.utterance import list_bad_audio
 from ia3_speech.decoding import decode_directory
 from ia3_speech.decoding.calibrations import stored_calibrations, uncalibrated
 from ia3_speech.decoding.decode_directory import PARTS_FOLDER, speaker_adapters
@@ -111,7 +112,10 @@ def main(
     print(f"{out / 'text'}: {texts}, {minutes:.1f} minutes of audio in {result.seconds:.0f} s")
     print_notes(recognizer, has_hotwords=has_hotwords, with_confidences=not adapters)
     if result.bad:
-        print(decode_directory.bad_audio_message(result, out), file=sys.stderr)
+        number = f"{record['bad_audio']} of {record['utterances']} utterances"
+        has = "has" if record["bad_audio"] == 1 else "have"
+        without = f"{record['without_output']} of them no output ({out / 'bad_audio'} lists them)"
+        print(f"{number} {has} bad audio, {without}:\n{list_bad_audio(result.bad)}", file=sys.stderr)
     inputs.record(out)
     return int(record["without_output"] > 0 and not part)
 

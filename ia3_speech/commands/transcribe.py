@@ -99,7 +99,10 @@ def main(
     loading |= {"adapter": spec, "search": search_options}
     post_process = make_post_process(dictation_options, output_options.format)
     if live_options.active:
-        check_live(input_options, output_options, confidence_options, test_time_options)
+        changed = changed_fields(input_options, output_options, confidence_options, test_time_options)
+        if name := next((name for name in changed if name not in ("max_seconds", "format")), None):
+            hint = "leave it out, or transcribe a recording"
+            raise UserError(f"`{name}` has no effect on live input ({hint})")
         from ia3_speech.commands.live import transcribe_live
 
         return transcribe_live(live_options, loading, post_process, output_options.format)
@@ -208,12 +211,6 @@ def print_notes(recognizer: Recognizer, options: OutputOptions, *, has_hotwords:
     ]
     for note in filter(None, notes):
         print(note, file=sys.stderr)
-
-
-def check_live(*groups: InputOptions | OutputOptions | ConfidenceOptions | TestTimeOptions) -> None:
-    """Raises UserError for options that have no effect on live input."""
-    if name := next((n for n in changed_fields(*groups) if n not in ("max_seconds", "format")), None):
-        raise UserError(f"`{name}` has no effect on live input (leave it out, or transcribe a recording)")
 
 
 def print_transcripts(

@@ -41,7 +41,7 @@ from ia3_speech.data.kaldi.table_file import format_table
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
 from ia3_speech.data.recordings import Part
 from ia3_speech.data.text import normalize
-from ia3_speech.data.utterance import BadAudio, Utterance, list_bad_audio, load_utterances, with_progress
+from ia3_speech.data.utterance import BadAudio, Utterance, load_utterances, with_progress
 from ia3_speech.decoding.formats import CONFIDENCES, ctm_line
 from ia3_speech.decoding.recognizer import Recognizer, pools
 from ia3_speech.decoding.transcript import Choice, Word
@@ -118,12 +118,8 @@ def dev_logits(
     recognizer: Recognizer, data: Path, allow_pipes: bool = False
 ) -> tuple[dict[str, list[str]], dict[str, list[np.ndarray]]]:
     """The data for tuning a search or calibrating confidences, by utterance: the words of a data directory's
-    texts, and the logits of the pieces of its audio, (frames, vocabulary) each, as float16.
-
-    Raises:
-        UserError: the directory holds no words.
-        AudioError: a recording cannot be used.
-    """
+    texts, and the logits of the pieces of its audio, (frames, vocabulary) each, as float16. Raises UserError
+    if the directory holds no words, AudioError if a recording cannot be used."""
     utterances = read_data_directory(data, spk_sort=False, allow_pipes=allow_pipes).utterances
     if needs_words(recognizer.base.vocabulary.letters):
         utterances = numbers_in_words(utterances, f"{data}/text")
@@ -143,12 +139,9 @@ def dev_logits(
 
 
 def read_for_decoding(data: Path, allow_pipes: bool = False) -> DataDirectory:
-    """A data directory without its `text`. Some of its files may be missing: they are bad audio.
-
-    Raises:
-        DataError: it is not valid; all its files are missing, so their paths must be wrong; or wav.scp holds
-            shell commands, and `allow_pipes` is false.
-    """
+    """A data directory without its `text`. Some of its files may be missing: they are bad audio. Raises
+    DataError if it is not valid; all its files are missing, so their paths must be wrong; or wav.scp holds
+    shell commands, and `allow_pipes` is false."""
     directory = read_data_directory(data, text=False, wav=False, spk_sort=False, allow_pipes=allow_pipes)
     sources = {utterance.source for utterance in directory}
     pipes = {source for source in sources if source.endswith("|")}
@@ -315,13 +308,3 @@ def adapter_record(spec: AdapterSpec) -> dict[str, Any] | None:
     if spec.is_single:
         return {name: parts[0][name] for name in ("name", "path", "sha256")}
     return {"name": str(spec), "terms": parts} if parts else None
-
-
-def bad_audio_message(result: Decoding, folder: Path) -> str:
-    """The message about bad audio, with the first 20 entries."""
-    without_output, n = sum(fault.left_out for fault in result.bad), len(result.bad)
-    head = (
-        f"{n} of {len(result.texts)} utterances {'has' if n == 1 else 'have'} bad audio, {without_output} of "
-        f"them no output ({folder / 'bad_audio'} lists them):"
-    )
-    return f"{head}\n{list_bad_audio(result.bad)}"

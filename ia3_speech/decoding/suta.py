@@ -56,22 +56,31 @@ class Suta:
             cache.bank.add(START, Adapter(START, config, ones))
 
     def logits(self, search: Search, wave: np.ndarray, terms: "Terms") -> torch.Tensor:
-        """(frames, vocabulary), fp32 on the CPU, of `wave`, (samples,), which is not cut.
-
-        Args:
-            search: chooses the number of steps.
-            terms: of the adapter to start from.
-        """
+        """(frames, vocabulary), fp32 on the CPU, of `wave`, (samples,), which is not cut; from the adapter of
+        `terms`. `search` chooses the number of steps."""
         candidates = self.candidates(wave, terms)
         return candidates[choose_step(search, candidates)]
 
     def candidates(self, wave: np.ndarray, terms: "Terms") -> list[torch.Tensor]:
         """The logits after 0, 1, … STEPS steps; fewer if all frames are blank."""
-        bank, row = self.cache.bank, self.cache.row(terms) or START
+        bank, row, candidates = self.cache.bank, self.cache.row(terms) or START, []
         with torch.inference_mode(False), torch.enable_grad(), bank.rows([row]):
-            rows = ROWS.get() or {}
-            start = {v.l: rows[v.l] for v in bank.vectors.values() if v.target.placement in ADAPTED}
-            return adapted_logits(AudioPiece(bank.base, wave), start)
+            start = ROWS.get() or {}
+            adapted = [v.l for v in bank.vectors.values() if v.target.placement in ADAPTED]
+            rows = {vector: start[vector].detach().clone().requires_grad_() for vector in adapted}
+            optimizer = torch.optim.AdamW(rows.values(), lr=LEARNING_RATE, weight_decay=0.0)
+            piece = AudioPiece(bank.base, wave)
+            for _ in range(STEPS):
+                logits = piece.logits(rows)
+                candidates.append(logits.detach().cpu())
+                loss = suta_loss(logits, bank.base.vocabulary.blank)
+                if not loss.requires_grad:
+                    return candidates
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            with torch.no_grad():
+                return [*candidates, piece.logits(rows).cpu()]
 
 
 class AudioPiece:
@@ -101,24 +110,6 @@ def suta_loss(logits: torch.Tensor, blank: int) -> torch.Tensor:
     correlation = correlation / correlation.sum(1, keepdim=True)
     confusion = (correlation.sum() - correlation.trace()) / len(correlation)
     return ENTROPY_WEIGHT * entropy + (1 - ENTROPY_WEIGHT) * confusion
-
-
-def adapted_logits(piece: AudioPiece, start: Rows) -> list[torch.Tensor]:
-    """The logits after each number of steps, as `Suta.candidates`."""
-    rows = {vector: row.detach().clone().requires_grad_() for vector, row in start.items()}
-    optimizer = torch.optim.AdamW(rows.values(), lr=LEARNING_RATE, weight_decay=0.0)
-    candidates = []
-    for _ in range(STEPS):
-        logits = piece.logits(rows)
-        candidates.append(logits.detach().cpu())
-        loss = suta_loss(logits, piece.base.vocabulary.blank)
-        if not loss.requires_grad:
-            return candidates
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    with torch.no_grad():
-        return [*candidates, piece.logits(rows).cpu()]
 
 
 def choose_step(search: Search, candidates: Sequence[torch.Tensor]) -> int:

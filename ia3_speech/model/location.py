@@ -11,14 +11,7 @@ MINI = PACKAGE / "mini"
 GENERAL_SPEECH, HELD_OUT_SPEECH = (PACKAGE / f"out_of_domain/librispeech_{name}" for name in ("train", "dev"))
 BASE_CURVE = "learning_curve.json"  # in a base's folder: gains of adaptation by number of utterances
 # Files of a base's folder that do not change its logits
-NOT_LOGITS = (
-    "lm.*",
-    "*.md",
-    "confidence.json",
-    "gate.safetensors",
-    "guard.json",
-    BASE_CURVE,
-)
+NOT_LOGITS = ("lm.*", "*.md", "confidence.json", "gate.safetensors", "guard.json", BASE_CURVE)
 
 
 def base_folder(base: str) -> Path | None:

@@ -22,14 +22,10 @@ from types import MethodType
 from torch import nn
 
 
-def structural_copy(model: nn.Module) -> nn.Module:
-    """A copy of `model` and all its modules. The copy shares the hooks, so register none on it, but set
-    `forward` instead."""
-    return copy_module(model, {})
-
-
-def copy_module(module: nn.Module, copies: dict[nn.Module, nn.Module]) -> nn.Module:
-    """A module's copy; `copies` holds the existing copies, since a module may occur twice."""
+def structural_copy(module: nn.Module, copies: dict[nn.Module, nn.Module] | None = None) -> nn.Module:
+    """A copy of a model and all its modules. The copy shares the hooks, so register none on it, but set
+    `forward` instead. `copies` holds the modules copied so far, since a module may occur twice."""
+    copies = {} if copies is None else copies
     if module in copies:
         return copies[module]
     copies[module] = new = type(module).__new__(type(module))
@@ -42,7 +38,8 @@ def copy_module(module: nn.Module, copies: dict[nn.Module, nn.Module]) -> nn.Mod
         if isinstance(value, MethodType) and value.__self__ is module:
             attributes[name] = MethodType(value.__func__, new)
     attributes["_modules"] = {
-        name: None if child is None else copy_module(child, copies) for name, child in module._modules.items()
+        name: None if child is None else structural_copy(child, copies)
+        for name, child in module._modules.items()
     }
     vars(new).update(attributes)
     return new

@@ -110,16 +110,10 @@ class ReportData:
 def read_report(
     data: Path, decode_dir: Path, training: Path | None = None, allow_pipes: bool = False
 ) -> ReportData:
-    """Read a decode directory, its baseline, and the files beside it.
-
-    Args:
-        training: metrics.jsonl, if it is not beside `decode_dir`.
-        allow_pipes: run shell commands in wav.scp, for spectrograms and embedded audio.
-
-    Raises:
-        UserError: a given path does not exist, `decode_dir` was not scored, a file is damaged, or the files
-            do not belong together.
-    """
+    """Read a decode directory, its baseline, and the files beside it. `training`: metrics.jsonl, if it is not
+    beside `decode_dir`; `allow_pipes`: run shell commands in wav.scp, for spectrograms and embedded audio.
+    Raises UserError if a given path does not exist, `decode_dir` was not scored, a file is damaged, or the
+    files do not belong together."""
     if training and not training.exists():
         raise UserError(f"{training}: there is no such file or folder")
     system, folder = read_decoded_system(decode_dir), decode_dir.absolute().parent
@@ -185,9 +179,8 @@ def find_files(result: Result, folder: Path, beside: list[Result]) -> dict[str, 
         for other in beside
         if other.folder.parent == folder and other.set == OUT_OF_DOMAIN != result.set
     }
-    search = (
-        LM if result.search == HOTWORDS else result.search
-    )  # compared with the base, not without hot words
+    # Compared with the base, not with the same search without hot words
+    search = LM if result.search == HOTWORDS else result.search
     curves = sorted(exp.glob("curve*.json"), key=lambda file: file.stem)
     curves = [file for file in curves if result.name in load_json(file).get("systems", [result.name])]
     return {

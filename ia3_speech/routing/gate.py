@@ -19,7 +19,7 @@ these numbers, chosen on dev.
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,17 +61,11 @@ MAX_SPREAD = 3.0  # of an adapter's speech, relative to that of general speech; 
 
 @dataclass(frozen=True)
 class SpeechStatistics:
-    """Statistics of an adapter's speech, or of out-of-domain speech.
+    """Statistics of an adapter's speech, or of out-of-domain speech."""
 
-    Attributes:
-        count: number of utterances.
-        mean: (d,).
-        scatter: (d, d), Σ (x − mean)(x − mean)ᵀ.
-    """
-
-    count: int
-    mean: np.ndarray
-    scatter: np.ndarray
+    count: int  # number of utterances
+    mean: np.ndarray  # (d,)
+    scatter: np.ndarray  # (d, d), Σ (x − mean)(x − mean)ᵀ
 
     @property
     def spread(self) -> float:
@@ -128,12 +122,8 @@ def write_gate(folder: Path, speech: SpeechStatistics, fingerprint: dict[str, An
 
 def add_gate(folder: Path, base: "Base", utterances: Sequence[Utterance], name: str | None = None) -> int:
     """Write the gate of an adapter, or of a base, from utterances without their texts, and note it in the
-    card. Returns the number of utterances, without damaged audio. Raises UserError as `measure_speech`.
-
-    Args:
-        base: without vectors.
-        name: the adapter's, for its card.
-    """
+    card of the adapter `name`; `base` carries no vectors. Returns the number of utterances, without damaged
+    audio. Raises UserError as `measure_speech`."""
     speech = measure_speech(base, chosen_waves(base, utterances))
     with without_writers():  # a registered adapter may be replaced meanwhile
         write_gate(folder, speech, base.fingerprint)
@@ -160,14 +150,8 @@ def add_gate_of_training(out: Path, base: "Base", utterances: Sequence[Utterance
 
 
 def merge_gates(folder: Path, adapters: Sequence[Path], name: str | None = None) -> None:
-    """Write the gate of a mean of adapters, in which all have the same weight, and note it in the card.
-    Raises UserError as `read_gate`.
-
-    Args:
-        folder: of the mean.
-        adapters: folders of the adapters, all with gates.
-        name: the mean's, for its card.
-    """
+    """Write the gate of a mean of adapters into its folder, and note it in its card, under the mean's `name`.
+    The adapters' folders have gates, and all the same weight. Raises UserError as `read_gate`."""
     record = read_record(folder)
     gates = [read_gate(adapter, record["fingerprint"]) for adapter in adapters]
     means = np.array([gate.mean for gate in gates])
@@ -213,39 +197,12 @@ def read_adapters_gate(folder: Path, base: "Base", general: SpeechStatistics) ->
 
 
 def read_gate(folder: Path, base: dict[str, Any], channels: int | None = None) -> SpeechStatistics:
-    """The statistics in the gate of a folder.
-
-    Args:
-        base: the fingerprint of the base that uses the gate.
-        channels: of the base's front end; None: the file's number, up to MAX_CHANNELS.
-
-    Raises:
-        UserError: it is damaged, it belongs to another base, or its numbers are no covariance.
-    """
-    with open_gate(folder / GATE, base) as (tensors, record):
-        if "points" in tensors.keys():  # noqa: SIM118  (no dictionary)
-            raise ValueError("a voice print of version 0.2, which is not used any more")
-        count = record["utterances"]
-        if not (type(count) is int and 2 <= count <= 2 * MAX_UTTERANCES):
-            raise ValueError("holds no number of utterances")
-        size = channels or min(tensors.get_slice("mean").get_shape()[0], MAX_CHANNELS)
-        shapes = [[size], [size], [size * (size - 1) // 2]]
-        mean, deviation, correlation = checked_tensors(tensors, TENSORS, shapes)
-        matrix = np.eye(size)
-        matrix[np.triu_indices(size, 1)] = correlation
-        matrix += np.triu(matrix, 1).T
-        if (deviation < 0).any() or (np.abs(correlation) > 1).any():
-            raise ValueError("holds no deviations and correlations")
-        np.linalg.cholesky(matrix + ROUNDING * np.eye(size))  # raises if it is no correlation matrix
-        return SpeechStatistics(count, mean, (count - 1) * np.outer(deviation, deviation) * matrix)
-
-
-@contextmanager
-def open_gate(file: Path, base: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """A context with an open gate.safetensors, and the record in its header. Raises UserError if it is of
-    another base than the fingerprint's, or damaged, as far as it is read in the context."""
+    """The statistics in the gate of a folder. Raises UserError if it is damaged, or of another base than the
+    fingerprint `base`, or its numbers are no covariance. `channels` of the base's front end: None is the
+    file's number, up to MAX_CHANNELS."""
     from safetensors import SafetensorError, safe_open
 
+    file = folder / GATE
     try:
         with safe_open(file, "np") as tensors:
             record = json.loads((tensors.metadata() or {})["gate"])
@@ -254,11 +211,25 @@ def open_gate(file: Path, base: dict[str, Any]) -> Iterator[tuple[Any, dict[str,
             if not same_base(fingerprint := dict(record["fingerprint"]), base):
                 bases = f"{describe_base(fingerprint)}); this base is {describe_base(base)}"
                 raise UserError(f"{file}: is of another base ({bases}")
-            yield tensors, record
+            if "points" in tensors.keys():  # noqa: SIM118  (no dictionary)
+                raise ValueError("a voice print of version 0.2, which is not used any more")
+            count = record["utterances"]
+            if not (type(count) is int and 2 <= count <= 2 * MAX_UTTERANCES):
+                raise ValueError("holds no number of utterances")
+            size = channels or min(tensors.get_slice("mean").get_shape()[0], MAX_CHANNELS)
+            shapes = [[size], [size], [size * (size - 1) // 2]]
+            mean, deviation, correlation = checked_tensors(tensors, TENSORS, shapes)
+        matrix = np.eye(size)
+        matrix[np.triu_indices(size, 1)] = correlation
+        matrix += np.triu(matrix, 1).T
+        if (deviation < 0).any() or (np.abs(correlation) > 1).any():
+            raise ValueError("holds no deviations and correlations")
+        np.linalg.cholesky(matrix + ROUNDING * np.eye(size))  # raises if it is no correlation matrix
     except (SafetensorError, OSError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise UserError(
             f"{file}: {error} (damaged: delete it; ia3-speech adapters gate writes it again)"
         ) from error
+    return SpeechStatistics(count, mean, (count - 1) * np.outer(deviation, deviation) * matrix)
 
 
 def checked_tensors(file: Any, types: Mapping[str, str], shapes: Sequence[list[int]]) -> list[np.ndarray]:
@@ -276,14 +247,8 @@ def checked_tensors(file: Any, types: Mapping[str, str], shapes: Sequence[list[i
 
 
 class GaussianGate:
-    """Classifies kinds of speech, see the module.
-
-    Args:
-        general: statistics of out-of-domain speech.
-        adapters: statistics of each adapter's speech, of the same base.
-        shrinkage: of the covariance.
-        max_distance: as MAX_DISTANCE.
-    """
+    """Classifies kinds of speech, see the module: `general` is out-of-domain speech, `adapters` the speech of
+    each adapter, all of one base. `shrinkage` of the covariance and `max_distance` are as the constants."""
 
     def __init__(
         self,

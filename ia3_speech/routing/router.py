@@ -50,27 +50,16 @@ STAY = 0.9  # probability that the next piece of a recording needs the same adap
 
 @dataclass(frozen=True)
 class Gates:
-    """What a router chooses by.
+    """What a router chooses by."""
 
-    Attributes:
-        spec: of the adapters to choose from.
-        gate: compares the speech of all adapters with general speech.
-        guards: of the adapters, in their order; None: the adapter has no rule that the request asks for.
-    """
-
-    spec: AdapterSpec
-    gate: GaussianGate
-    guards: Sequence[Guard | None]
+    spec: AdapterSpec  # of the adapters to choose from
+    gate: GaussianGate  # compares the speech of all adapters with general speech
+    guards: Sequence[Guard | None]  # of the adapters in order; None: no rule that the request asks for
 
 
 class Router:
-    """Chooses an adapter or the base for each piece of audio.
-
-    Args:
-        base: whose front end the gates measure.
-        gates: of `make_gates`.
-        recognizer_of: makes the recogniser of a spec when it is first a candidate.
-    """
+    """Chooses an adapter or the base for each piece of audio, by the gates of `make_gates`, which measure the
+    base's front end. `recognizer_of` makes the recogniser of a spec when it is first a candidate."""
 
     def __init__(self, base: "Base", gates: Gates, recognizer_of: Callable[[AdapterSpec], Recognizer]):
         self.base, self.gate, self.spec, self.guards = base, gates.gate, gates.spec, gates.guards
@@ -109,12 +98,8 @@ class Router:
         return self.recognizers[number]
 
     def chosen_by_gate(self, probabilities: np.ndarray, log_odds: np.ndarray) -> Candidates:
-        """The candidate of a piece, with the base if its adapter has a rule.
-
-        Args:
-            probabilities: (1 + adapters,), the base's first.
-            log_odds: (adapters,).
-        """
+        """The candidate of a piece, with the base if its adapter has a rule; from probabilities,
+        (1 + adapters,), the base's first, and log-odds, (adapters,)."""
         best = int(probabilities.argmax())
         if best and self.guards[best - 1]:
             return self.candidates(log_odds, [0, best])
@@ -170,12 +155,8 @@ class Router:
 
 def make_gates(spec: AdapterSpec, base: "Base") -> Gates:
     """The gates of the adapters to choose from: the named adapters; if none are named, the registered
-    adapters of this base with a gate.
-
-    Raises:
-        UserError: there is no adapter to choose from; a named adapter has no gate; its gate or rule, or the
-            base's, is damaged or of another base.
-    """
+    adapters of this base with a gate. Raises UserError if there is none, a named adapter has no gate, or its
+    gate or rule, or the base's, is damaged or of another base."""
     general, usable, others = general_gate(base, channels_of(base)), [], []
     for term in spec.terms:
         is_of_base = same_base(term.record.get("fingerprint", {}), base.fingerprint)

@@ -71,28 +71,17 @@ class FoldResult(NamedTuple):
 
 @dataclass
 class Adaptation:
-    """One adapter of a few utterances.
+    """One adapter of a few utterances."""
 
-    Attributes:
-        name: such as a speaker's; it decides the random numbers, with the seed.
-        examples: the utterances to adapt to, at least two with different texts.
-        parts: the examples, divided into folds.
-        k: maximum number of utterances on which a fold's adapter is trained, and by which its setting is
-            chosen; None: no maximum.
-        folds_only: train the adapters of the folds alone.
-        trainings: learning rate → the training of each fold.
-        vectors: the vectors of the adapter.
-        seconds: wall-clock time, divided among the adaptations that were trained side by side.
-    """
-
-    name: str
-    examples: list[Example]
-    parts: list[list[Example]]
+    name: str  # such as a speaker's; it decides the random numbers, with the seed
+    examples: list[Example]  # the utterances to adapt to, at least two with different texts
+    parts: list[list[Example]]  # the examples, divided into folds
+    # Maximum of utterances on which a fold's adapter is trained, and by which its setting is chosen
     k: int | None = None
-    folds_only: bool = False
-    trainings: dict[float, list[Task]] = field(default_factory=dict)
-    vectors: Vectors = field(default_factory=dict)
-    seconds: float = 0.0
+    folds_only: bool = False  # train the adapters of the folds alone
+    trainings: dict[float, list[Task]] = field(default_factory=dict)  # learning rate → training of each fold
+    vectors: Vectors = field(default_factory=dict)  # of the adapter
+    seconds: float = 0.0  # wall-clock time, divided among the adaptations that were trained side by side
 
     def choice(self, excluded: int | None = None) -> tuple[float, Setting]:
         """The learning rate and the setting that the folds choose, without the excluded fold."""

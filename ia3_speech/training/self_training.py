@@ -93,7 +93,8 @@ class SelfTraining:
     search: SearchOptions
 
     def run(self) -> dict[str, Any]:
-        """Train, or resume.
+        """Train, or resume. Raises TrainingError or UserError if the options or the recordings can't be used,
+        or another run is writing to `out`.
 
         Returns:
             The contents of train.json: the entries of the selected round's training, without a dev WER;
@@ -101,10 +102,6 @@ class SelfTraining:
             start_disagreement; rounds: the utterances, words and minutes to learn from, and the disagreement,
             a fraction, which selects the round; if the start is selected, a note with the reason; the
             teacher, if it is another model.
-
-        Raises:
-            TrainingError, UserError: the options or the recordings can't be used, or another run is writing
-                to `out`.
         """
         options = self.options
         with run_lock(options.out):
@@ -199,10 +196,8 @@ class SelfTraining:
             write_data_directory(folder / "fit", labels if len(utterances) < FEW else labels[4::5])
             minutes = round(sum(label.duration for label in labels) / 60, 2)
             learnt_words = sum(len(label.text.split()) for label in labels)
-            logger.info(
-                "round %d: %d words, %.1f minutes (dev is a part of them)",
-                *(number, learnt_words, minutes),
-            )
+            sizes = number, learnt_words, minutes
+            logger.info("round %d: %d words, %.1f minutes (dev is a part of them)", *sizes)
             summary = self.train_round(folder)
             if not summary["selected_epoch"]:
                 note = "training came no nearer to its labels (try a lower learning rate)"
