@@ -218,8 +218,7 @@ class Bank:
         self.positions, self.ones = {}, torch.ones(ends[-1], device=self.base.device)
 
     def check_rows(self, _model: nn.Module, args: tuple, kwargs: dict) -> None:
-        """Raises AdapterError unless the batch has as many rows as names: a single name would be used for
-        all rows."""
+        """Raises AdapterError unless a batch has as many rows as names: one name would serve all rows."""
         named = len(self.heads.get())
         sizes = [len(value) for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
         if named and sizes[0] != named:

@@ -79,12 +79,8 @@ def push(
     `adapters push` explains the options.
 
     A missing repository is created; with `private`, a public repository is refused. Files of an older adapter
-    are deleted.
-
-    Raises:
-        HubError: the account may not write there, or the Hub can't be reached.
-        UserError: it is a person's adapter and neither `private` nor `consent` is given; it is no IA³
-            adapter, or it is pickled.
+    are deleted. Raises HubError if the account may not write there, or the Hub can't be reached; UserError if
+    it is a person's adapter and neither `private` nor `consent` is given, no IA³ adapter, or pickled.
     """
     from huggingface_hub import HfApi
 

@@ -208,11 +208,8 @@ def peft_config(model: nn.Module, adapter: Adapter) -> dict[str, Any]:
 
 def read_adapter(model: nn.Module, term: Term) -> Adapter:
     """An adapter of `model`'s base, from disk; the model may carry another adapter, and is not changed.
-
-    Raises:
-        AdapterError: its record is damaged; it is of another method than IA³; it belongs to another base
-            (both are named); a tensor is missing, left over, of the wrong shape, or not finite.
-    """
+    Raises AdapterError if its record is damaged, it is of another method than IA³ or of another base (both
+    are named), or a tensor is missing, left over, of the wrong shape, or not finite."""
     term.refuse_damage()
     folder = term.folder
     if method := other_method(term.record):

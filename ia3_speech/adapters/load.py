@@ -108,8 +108,7 @@ def read_sum(model: nn.Module, spec: AdapterSpec) -> Adapter:
 
 
 def save_sum(spec: AdapterSpec, folder: Path, *, base: str | Path | None = None) -> Adapter:
-    """Write the sum of the terms as an adapter's folder; returns the adapter. Raises as `base_of`,
-    `read_sum`."""
+    """Write the sum of the terms as a folder; returns the adapter. Raises as `base_of`, `read_sum`."""
     model = base_of(spec, base).model
     adapter = read_sum(model, spec)
     if not is_ours(adapter.record):  # a single term, which another tool wrote

@@ -153,12 +153,8 @@ def parse_expression(
     expression: str, find: Callable[[str], Value | None], unknown: Callable[[str, str], Exception]
 ) -> Iterator[tuple[str, Value, float]]:
     """(name, `find`'s value, weight) of each term of `NAME[:WEIGHT]+NAME[:WEIGHT]…`. Raises AdapterError if a
-    weight is not a finite number.
-
-    Args:
-        find: a name → its value, or None.
-        unknown: (an unknown name, the expression) → the error to raise.
-    """
+    weight is not a finite number. `find`: a name → its value, or None; `unknown`: (an unknown name, the
+    expression) → the error to raise."""
     pieces = expression.split("+")
     while pieces:
         for count in range(len(pieces), 0, -1):  # a `+` may stand in a name, and in a weight such as 1e+2
@@ -219,14 +215,9 @@ def parse_sum(
     find: Callable[[str], Term | None] | None = None,
     unknown: Callable[[str, str], Exception] | None = None,
 ) -> AdapterSpec:
-    """The spec of an adapter or a weighted sum; merging, export and training take nothing else.
-
-    Args:
-        find, unknown: as for `parse_expression`; default: `registry.resolve_adapter`.
-
-    Raises:
-        UnknownAdapter, AdapterError: as `parse_adapter`.
-    """
+    """The spec of an adapter or a weighted sum; merging, export and training take nothing else. `find` and
+    `unknown` are as for `parse_expression`; default: `registry.resolve_adapter`. Raises UnknownAdapter and
+    AdapterError as `parse_adapter`."""
     errors: dict[str, UnknownAdapter] = {}  # by name, so that no name is looked up on the Hub twice
 
     def find_anywhere(name: str) -> Term | None:
@@ -257,16 +248,10 @@ def parse_choice(
     unknown: Callable[[str, str], Exception] | None = None,
     registered: Callable[[], Iterable[Term]] | None = None,
 ) -> AdapterSpec:
-    """The spec of `auto`, perhaps with the names to choose from.
-
-    Args:
-        find, unknown: as for `parse_sum`.
-        registered: returns the adapters to choose from if no names are given; default: `choosable_adapters`.
-
-    Raises:
-        UnknownAdapter: a named adapter does not exist, or none is registered.
-        UserError: the text names no adapter, or a sum.
-    """
+    """The spec of `auto`, perhaps with the names to choose from; without names `registered` returns the
+    adapters to choose from (default: `choosable_adapters`). `find` and `unknown` are as for `parse_sum`.
+    Raises UnknownAdapter if a named adapter does not exist, or none is registered; UserError if the text
+    names no adapter, or a sum."""
     choice, colon, names = text.partition(":")
     if not colon:
         if not (terms := tuple((registered or choosable_adapters)())):

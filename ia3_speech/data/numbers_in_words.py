@@ -87,8 +87,7 @@ def numbers_in_words(
 
 
 def texts_in_words(texts: Sequence[str], where: str, reason: str) -> list[str]:
-    """The texts with their numbers in words. A warning names the changes, `where` (their file) and
-    `reason`."""
+    """The texts with their numbers in words. A warning names the changes, their file (`where`) and reason."""
     changes: Counter[str] = Counter()
     in_words = [verbalize_numbers(text, changes) for text in texts]
     if count := changes.total():

@@ -58,12 +58,9 @@ class Utterance:
 
 
 def with_duration(utterance: Utterance, *, check: bool = False) -> Utterance:
-    """The utterance with the duration of its segment, or of its file by the header; unknown for a pipe.
-
-    Args:
-        check: raise AudioError where the segment is not inside its recording, by the header of that file, or
-            where that file is missing or not audio.
-    """
+    """The utterance with the duration of its segment, or of its file by the header; unknown for a pipe. With
+    `check` raises AudioError where the segment is not inside its recording, by the header of that file, or
+    where that file is missing or not audio."""
     if check and utterance.end is not None and not utterance.is_piped:
         frames = round(header_duration(utterance.source) * SAMPLE_RATE)
         segment_of(utterance.source, SAMPLE_RATE, frames, utterance.start, utterance.end)
@@ -78,11 +75,8 @@ header_duration = lru_cache(maxsize=1)(audio_duration)
 
 
 def load_utterance(utterance: Utterance) -> np.ndarray:
-    """Decode one utterance to float32 `(samples,)`, 16 kHz: its file or pipe, cut to its segment.
-
-    Raises:
-        AudioError: as `load_audio`; also for a shell pipe that fails, or is not allowed.
-    """
+    """Decode one utterance to float32 `(samples,)`, 16 kHz: its file or pipe, cut to its segment. Raises
+    AudioError as `load_audio`; also for a shell pipe that fails, or is not allowed."""
     try:
         return load_source(utterance)
     except AudioError as error:

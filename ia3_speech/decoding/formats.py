@@ -61,7 +61,6 @@ def to_text(transcript: Transcript, options: OutputOptions) -> str:
 
 
 def to_txt(transcript: Transcript, options: OutputOptions) -> str:
-    """A line for each segment."""
     return "".join(f"{line_of(segment, options)}\n" for segment in transcript.segments or ())
 
 
@@ -118,7 +117,6 @@ def to_json(transcript: Transcript, options: OutputOptions) -> str:
 
 
 def to_jsonl(transcript: Transcript, options: OutputOptions) -> str:
-    """A line for each segment."""
     segments = enumerate(transcript.segments or ())
     return "".join(segment_line(transcript, number, segment, options) for number, segment in segments)
 
@@ -195,7 +193,6 @@ def read_words(path: Path) -> dict[str, list[Word]]:
 
 
 def to_ctm(transcript: Transcript, _: OutputOptions) -> str:
-    """A line for each word."""
     name = recording_id(transcript)
     return "".join(
         ctm_line(name, word, channel) for channel, segment in by_channel(transcript) for word in segment.words

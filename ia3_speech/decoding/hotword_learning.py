@@ -48,13 +48,9 @@ class LearnedForms:
 def learn_forms(
     terms: Sequence[Hotword], utterances: Sequence[tuple[Words, Words]], text: Iterable[Words] = ()
 ) -> LearnedForms:
-    """Learn the forms in which a system writes terms.
-
-    Args:
-        terms: with the known forms.
-        utterances: (reference, hypothesis) of each, normalised words.
-        text: sentences that are unlikely to contain a term.
-    """
+    """Learn the forms in which a system writes `terms`, which have the known forms. `utterances` are
+    (reference, hypothesis), both normalised words; `text` are sentences that are unlikely to contain a
+    term."""
     number_of: dict[tuple[str, ...], int] = {}
     for number, term in enumerate(terms):
         if not (words := tuple(normalized_words(term.text, "ctc"))):

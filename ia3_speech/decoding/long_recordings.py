@@ -79,11 +79,8 @@ def best_cuts(
 ) -> list[tuple[int, int]]:
     """(first, last) of the words, or other spans, of each segment. A segment of several spans does not exceed
     the maximum, and the sum of 1 / pause over the cuts is minimal, so the cuts are few, and in long pauses.
-
-    Args:
-        starts, ends: of each span, in seconds, increasing.
-        lefts, rights: start and end of a segment that begins or ends with the span.
-    """
+    `starts` and `ends` of each span are in seconds, increasing; a segment that begins or ends with the span
+    begins at its `lefts`, or ends at its `rights`."""
     count = len(starts)
     costs = np.full(count + 1, np.inf)  # of the first n words
     costs[0] = 0.0

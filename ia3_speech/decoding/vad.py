@@ -56,11 +56,8 @@ class SpeechDetector:
         self.backgrounds = np.full(HISTORY_HOPS - 1, np.inf)
 
     def feed(self, wave: np.ndarray) -> np.ndarray:
-        """bool `(hops,)`: whether each hop of the next samples is speech.
-
-        Args:
-            wave: float32 `(samples,)`, 16 kHz, of a whole number of hops.
-        """
+        """bool `(hops,)`: whether each hop of the next samples is speech. `wave` is float32 `(samples,)`,
+        16 kHz, of a whole number of hops."""
         if not len(wave):
             return np.zeros(0, bool)
         self.wave = np.concatenate([self.wave, wave])

@@ -15,15 +15,9 @@ from ia3_speech.dictation.writer import Dictation
 
 
 def make_dictation(rules: Path | None = None, off: str = "") -> Dictation:
-    """The dictation of the package's grammar.
-
-    Args:
-        rules: a YAML file whose sections are added to it.
-        off: parts and commands that are left out, with commas between, such as "numbers,full stop".
-
-    Raises:
-        UserError: the file can't be used, or there is no such part.
-    """
+    """The dictation of the package's grammar, to which the sections of a YAML file, `rules`, are added. `off`
+    are parts and commands that are left out, with commas between, such as "numbers,full stop". Raises
+    UserError if the file can't be used, or there is no such part."""
     grammar = read_grammar()
     if rules is not None:
         grammar = grammar.extended(read_grammar(rules))

@@ -43,11 +43,8 @@ def raw_format(rate: int) -> SampleFormat:
 
 
 def read_wav_header(read: Read) -> SampleFormat:
-    """Read a WAV stream up to its first sample (Microsoft and IBM 1991, with the extensions of 1994).
-
-    Raises:
-        AudioError: the stream is empty, is not WAV, ends within the header, or has an unknown encoding.
-    """
+    """Read a WAV stream up to its first sample (Microsoft and IBM 1991, with the extensions of 1994). Raises
+    AudioError if it is empty, is not WAV, ends within the header, or has an unknown encoding."""
     import soundfile
 
     header = read_exactly(read, 12)
@@ -84,13 +81,9 @@ def read_exactly(read: Read, size: int) -> bytes:
 
 
 def stream_samples(read: Read, sample_format: SampleFormat) -> Iterator[np.ndarray]:
-    """The samples of a pipe, float32 `(samples,)` at 16 kHz, as soon as they are there.
-
-    An incomplete sample at the end is dropped, and so are bytes after the samples of a WAV file.
-
-    Raises:
-        AudioError: a sample is NaN or infinite; the samples before it have been yielded.
-    """
+    """The samples of a pipe, float32 `(samples,)` at 16 kHz, as soon as they are there. An incomplete sample
+    at the end is dropped, and so are bytes after the samples of a WAV file. Raises AudioError if a sample is
+    NaN or infinite; the samples before it have been yielded."""
     import soundfile
 
     size = sample_format.channels * WIDTHS[sample_format.subtype]  # bytes of a frame

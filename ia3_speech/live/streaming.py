@@ -115,10 +115,8 @@ class StreamingRecognizer:
     def feed(self, samples: np.ndarray) -> list[StreamEvent]:
         """The events after the next samples, float32 `(samples,)`, 16 kHz mono, any number.
 
-        Final texts come in the order of the stream; a partial text, if any, is the last event.
-
-        Raises:
-            ValueError: several channels, or integers, whose full scale is unknown.
+        Final texts come in the order of the stream; a partial text, if any, is the last event. Raises
+        ValueError for several channels, and for integers, whose full scale is unknown.
         """
         samples = np.asarray(samples)
         if samples.ndim != 1 or (len(samples) and not np.issubdtype(samples.dtype, np.floating)):

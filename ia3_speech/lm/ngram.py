@@ -41,17 +41,12 @@ class Order:
 
 
 class NgramModel:
-    """A back-off n-gram model.
-
-    Attributes:
-        vocabulary: the words by their ids; the first three are <unk>, <s> and </s>. Each is a unigram.
-        orders: unigrams first.
-        ids: word → id.
-    """
+    """A back-off n-gram model."""
 
     def __init__(self, vocabulary: list[str], orders: list[Order]):
-        self.vocabulary, self.orders = vocabulary, orders
-        self.ids = {word: number for number, word in enumerate(vocabulary)}
+        self.vocabulary = vocabulary  # the words by their ids, each a unigram; first <unk>, <s> and </s>
+        self.orders = orders  # unigrams first
+        self.ids = {word: number for number, word in enumerate(vocabulary)}  # word → id
 
     def counts(self) -> list[int]:
         """The number of n-grams of each length."""

@@ -86,8 +86,7 @@ def load_classifier(
 
 
 def usable_device(device: str | None, dtype: str = "float32") -> str:
-    """`device`, else CUDA if there is one, but a CPU for int8. Raises BaseError if torch has no such device
-    here."""
+    """`device`, else CUDA if there is one, but a CPU for int8. Raises BaseError if torch lacks the device."""
     if device is None:
         return "cuda" if torch.cuda.is_available() and dtype != "int8" else "cpu"
     try:

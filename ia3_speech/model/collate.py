@@ -79,7 +79,7 @@ class Collator:
         Raises:
             UserError: a row lacks a column (both are named).
             AudioError: a row's audio can't be used; the message names the column.
-            VocabularyError: a character is not in the base's vocabulary.
+            TextError: a character is not in the base's vocabulary.
         """
         values = []
         for row in rows:

@@ -79,16 +79,11 @@ def using_rows(rows: Rows, windows: Sequence[str | None] | None = None) -> Itera
 
 
 class IA3Vector(nn.Module):
-    """A learned vector l of shape (d,), fp32; within `using_rows` a vector for each row of the batch.
-
-    Attributes:
-        target: the module that it scales.
-        l: the parameter.
-    """
+    """A learned vector l of shape (d,), fp32; within `using_rows` a vector for each row of the batch."""
 
     def __init__(self, size: int, target: TargetModule, device: torch.device | None = None):
         super().__init__()
-        self.target = target
+        self.target = target  # the module that it scales
         ones = torch.ones(size, dtype=torch.float32, device=device)
         self.register_parameter(PARAMETER, nn.Parameter(ones))
 
@@ -209,8 +204,7 @@ def all_target_modules(model: nn.Module) -> list[TargetModule]:
 
 
 def convolution_targets(model: nn.Module) -> list[TargetModule]:
-    """The target modules of the convolutional feature encoder: each layer's norm, or, without a norm, its
-    convolution."""
+    """The target modules of the convolutional feature encoder: each layer's norm, or else its convolution."""
     path, targets = path_in(model, architecture_of(model).convolutions), []
     for number, layer in enumerate(model.get_submodule(path) if path else ()):
         norm = getattr(layer, "layer_norm", None)
@@ -220,8 +214,7 @@ def convolution_targets(model: nn.Module) -> list[TargetModule]:
 
 
 def target_modules(model: nn.Module, config: IA3Config) -> list[TargetModule]:
-    """The target modules that `config` names. Raises AdapterError for a layer or placement that the model
-    lacks."""
+    """The target modules that `config` names. Raises AdapterError if the model lacks a layer or placement."""
     every = all_target_modules(model)
     missing = [p for p in config.placements if p not in {target.placement for target in every}]
     if missing:

@@ -62,8 +62,7 @@ class Int8Product(torch.autograd.Function):
 
 
 def round_rows(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(rows, columns) → whole numbers from −127 to 127, still in x's type, and the scale of each row, (rows,
-    1)."""
+    """(rows, columns) → whole numbers from −127 to 127, in x's type, and each row's scale, (rows, 1)."""
     scale = x.abs().amax(1, keepdim=True).clamp_(min=torch.finfo(torch.float32).tiny) / MAX_INT8
     return (x / scale).round_(), scale
 

@@ -62,13 +62,9 @@ def picture(
     scale: float = 1,
     style: str = "",
 ) -> Markup:
-    """A whole picture on a white background, for a file or a page; screen readers read its title.
-
-    Args:
-        shapes: elements in pixels, from (0, top) to (width, top + height).
-        style: rules of CSS for their classes.
-        scale: pixels of the picture for each pixel of the shapes.
-    """
+    """A whole picture on a white background, for a file or a page; screen readers read its title. The shapes
+    are in pixels, from (0, top) to (width, top + height); `style` are rules of CSS for their classes, and
+    `scale` the pixels of the picture for each of theirs."""
     return element(
         "svg",
         element("title", title),
@@ -246,13 +242,9 @@ def draw_series(series: Series, x: Axis, y: Axis) -> list[Markup]:
 def scatter_before_and_after(
     title: str, what: str, names: Sequence[str], values: Iterable[tuple[str, float, float, int]]
 ) -> Chart:
-    """A dot for each speaker, or another part of a test set; dots below the diagonal improved.
-
-    Args:
-        what: the parts that the dots stand for, in the plural.
-        names: of both systems.
-        values: name, WER before, WER after and words of each part.
-    """
+    """A dot for each speaker, or another part of a test set; dots below the diagonal improved. `what` names
+    the parts, in the plural, and `names` both systems; `values` are name, WER before, WER after and words of
+    each part."""
     dots = [
         Point(x, y, f"{name}: {percent(x)} % before, {percent(y)} % after, {plural(words, 'word')}")
         for name, x, y, words in values

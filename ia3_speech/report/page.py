@@ -42,12 +42,7 @@ class Section(NamedTuple):
 
 
 def make_page(report: ReportData, tables: Mapping[str, Table], players: Mapping[str, str]) -> str:
-    """The whole page.
-
-    Args:
-        tables: by their names.
-        players: {utterance id: src of its player} (see `tables`).
-    """
+    """The whole page; tables are by their names, players {utterance id: src of its player} (see `tables`)."""
     environment = Environment(
         loader=PackageLoader("ia3_speech.report"),
         autoescape=True,

@@ -125,12 +125,9 @@ def scored_systems(files: Iterable[Path]) -> list[System]:
 
 def find_systems(exp: Path, only: Sequence[str] = ()) -> list[System]:
     """The base first, then a starting adapter if there is one, then the trainings, by name and seed. Systems
-    that are no longer current, by the records of inputs.json, are left out and named on stderr. Raises
-    UserError if the base is not scored.
-
-    Args:
-        only: patterns of names, or of folders (ia3_plus_seed1); the base is always included.
-    """
+    that are no longer current, by the records of inputs.json, are left out and named on stderr. `only` are
+    patterns of names, or of folders (ia3_plus_seed1); the base is always included. Raises UserError if the
+    base is not scored."""
     systems = scored_systems(exp.glob("*/*/score.json"))
     if not any(system.is_base and system.search == GREEDY for system in systems):
         raise UserError(f"{exp}/base: the baseline is not scored yet (stage 4)")

@@ -151,7 +151,7 @@ def add_gate_of_training(out: Path, base: "Base", utterances: Sequence[Utterance
 
 def merge_gates(folder: Path, adapters: Sequence[Path], name: str | None = None) -> None:
     """Write the gate of a mean of adapters into its folder, and note it in its card, under the mean's `name`.
-    The adapters' folders have gates, and all the same weight. Raises UserError as `read_gate`."""
+    `adapters` are folders with gates, all of the same weight. Raises UserError as `read_gate`."""
     record = read_record(folder)
     gates = [read_gate(adapter, record["fingerprint"]) for adapter in adapters]
     means = np.array([gate.mean for gate in gates])

@@ -78,8 +78,7 @@ class ErrorCounts:
 
     @property
     def wil(self) -> float:
-        """Word information lost: 1 − hits² / (reference words · hypothesis words); nan without reference
-        words."""
+        """Word information lost: 1 − hits² / (reference · hypothesis words); nan without reference words."""
         if not self.words:
             return math.nan
         hypothesis_words = self.hits + self.substitutions + self.insertions

@@ -144,13 +144,9 @@ COLUMNS: dict[str, Callable[[ErrorRates], Cell]] = {  # further columns are fiel
 def rates_table(
     name: str, caption: str, head: Sequence[str], rows: Iterable[tuple[str, ErrorRates, Mapping[str, Cell]]]
 ) -> Table:
-    """A table with a row for each system, test set or part of a set.
-
-    Args:
-        name, caption: of the table.
-        head: the head of the names' column, then keys of COLUMNS, fields, or keys of the rows' further cells.
-        rows: name, rates, and further cells by the head of their column.
-    """
+    """A table with a row for each system, test set or part of a set. `head`: the head of the names' column,
+    then keys of COLUMNS, fields, or keys of the rows' further cells; `rows`: name, rates, and further cells
+    by the head of their column."""
 
     def cell(column: str, rates: ErrorRates, more: Mapping[str, Cell]) -> Cell:
         if column in more:

@@ -76,7 +76,7 @@ class Adaptation:
     name: str  # such as a speaker's; it decides the random numbers, with the seed
     examples: list[Example]  # the utterances to adapt to, at least two with different texts
     parts: list[list[Example]]  # the examples, divided into folds
-    # Maximum of utterances on which a fold's adapter is trained, and by which its setting is chosen
+    # Maximum of utterances that train a fold's adapter, and that choose its setting; None: no maximum
     k: int | None = None
     folds_only: bool = False  # train the adapters of the folds alone
     trainings: dict[float, list[Task]] = field(default_factory=dict)  # learning rate → training of each fold

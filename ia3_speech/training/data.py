@@ -52,12 +52,8 @@ class Targets:
         return self.base.vocabulary.encode(self.text(utterance), drop_unknown=self.drop_unknown)
 
     def fault(self, utterance: Utterance, samples: int | None, speed: float = 1.0) -> str | None:
-        """Why training can't learn an utterance's text, or None (see `Base.misfit`).
-
-        Args:
-            samples: the length of its audio; None: unknown.
-            speed: at which the audio is played.
-        """
+        """Why training can't learn an utterance's text, or None (see `Base.misfit`), from the length of its
+        audio in samples (None: unknown), played at a speed."""
         if not (ids := self.ids(utterance)):
             return f"{utterance.id}: no word is left of its text {utterance.text!r}"
         fault = None if samples is None else self.base.misfit(ids, samples, speed)
@@ -98,17 +94,13 @@ def read_examples(
     *,
     with_untrainable: bool = False,
 ) -> list[Example]:
-    """Read, decode and check a data directory, so that any fault in it is named before training starts.
+    """Read, decode and check a data directory, so that any fault in it is named before training starts. Only
+    `wanted` utterances are read. `with_untrainable`: return also the utterances, without speeds, whose audio
+    is usable and whose text is too long or empty (with `on_error: skip`).
 
-    Args:
-        wanted: which of its utterances; the others are not read.
-        with_untrainable: return also the utterances, without speeds, whose audio is usable and whose text is
-            too long or empty (with `on_error: skip`).
-
-    Raises:
-        TrainingError: it is empty, or holds characters that the base can't write, or text too long for its
-            audio (the last two unless `drop_chars`, `on_error: skip`).
-        AudioError: bad audio, with `on_error: fail`.
+    Raises TrainingError if it is empty, or holds characters that the base can't write, or text too long for
+    its audio (the last two unless `drop_chars`, `on_error: skip`); AudioError for bad audio, with `on_error:
+    fail`.
     """
     targets = targets_of(base, options)
     utterances = [*filter(wanted, targets.read(path, options.allow_pipes))]
@@ -145,8 +137,7 @@ def report_left_out(path: Path, bad: list[BadAudio], faults: list[str], on_error
 
 
 def warn_of_long_input(path: Path, base: Base, lengths: Sequence[tuple[str, float]]) -> None:
-    """Log the utterances (id, seconds) that exceed the base's maximum input duration, since training does
-    not cut them."""
+    """Log the utterances (id, seconds) beyond the base's maximum input duration: training cuts none."""
     limit = base.maximum_seconds
     longer = [f"{id} ({seconds:.1f} s)" for id, seconds in lengths if limit and seconds > limit]
     if longer:
@@ -171,10 +162,9 @@ def check_data(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> None
     Characters that the base lacks, and texts without a word, are no error in a test set, but both count
     against the recogniser, so they are printed.
 
-    Raises:
-        TrainingError: the base can't write a character of train or dev (unless `drop_chars`); or, unless
-            `on_error: skip`, a header or a segment shows that audio can't be used, no word is left of a
-            normalised text, or it needs more frames than its audio has.
+    Raises TrainingError if the base can't write a character of train or dev (unless `drop_chars`); or, unless
+    `on_error: skip`, a header or a segment shows that audio can't be used, no word is left of a normalised
+    text, or it needs more frames than its audio has.
     """
     base = load_base(options.base, device="cpu")
     targets = targets_of(base, options)

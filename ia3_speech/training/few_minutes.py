@@ -46,7 +46,8 @@ STANDS_OUT = 2.0  # robust deviations of a loss above the speaker's median
 
 
 def train_on_few(options: TrainingOptions, base: Base | None = None) -> dict[str, Any]:
-    """Train an adapter of a few minutes of speech. `base` as for `train`.
+    """Train an adapter of a few minutes of speech. `base` as for `train`. Raises TrainingError, AudioError or
+    DataError if the options or the data can't be used, or another run is writing to `options.out`.
 
     Returns:
         The contents of train.json: `run_record`; seconds, speakers; the results of cross-validation:
@@ -55,10 +56,6 @@ def train_on_few(options: TrainingOptions, base: Base | None = None) -> dict[str
         bootstrap's draws with fewer errors than the base); suspicious: utterances whose text should be
         checked, with file and line; init_adapter, if it was accepted as the start; and if nothing was better
         than the start, a note.
-
-    Raises:
-        TrainingError, AudioError, DataError: the options or the data can't be used, or another run is writing
-            to `options.out`.
     """
     with run_lock(options.out, ("adapter", "config.yaml", "train.json")):
         base, started = base or load_for_training(options), time.monotonic()

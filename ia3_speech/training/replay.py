@@ -45,13 +45,9 @@ class Replayed:
 
 
 def read_replay(base: Base, options: SharedOptions) -> list[Replayed]:
-    """The replayed speech of the options, with the summaries of the base's output; may be empty.
-
-    Raises:
-        DataError, AudioError: the directory is not valid (it may lack `text`), or its audio is bad (with
-            `on_error: fail`).
-        TrainingError: no audio is left.
-    """
+    """The replayed speech of the options, with the summaries of the base's output; may be empty. Raises
+    DataError or AudioError if the directory is not valid (it may lack `text`), or its audio is bad (with
+    `on_error: fail`); TrainingError if no audio is left."""
     if not options.replay:
         return []
     path, minimum = replay_folder(options.replay), base.minimum_samples

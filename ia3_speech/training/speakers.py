@@ -42,18 +42,16 @@ logger = logging.getLogger(__name__)
 
 
 def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
-    """Train an adapter for every speaker of a data directory; complete ones are not trained again.
+    """Train an adapter for every speaker of a data directory; complete ones are not trained again. Raises
+    UserError if the options or the data can't be used, a speaker has too few utterances, or another run is
+    writing to `options.out` (runs of different parts may).
 
     Returns:
         The contents of train.json: adapters, speakers, utterances (the median of an adapter), improved
         (adapters that improved on the start), not_improved (their names, SPEAKER/FOLD), starts (start →
-        adapters), start_errors and base_errors (on held-out utterances),
-        trainable (parameters of an adapter), seed, precision and its reason, seconds (of all adapters),
-        wall_seconds (of this run), peak_memory_bytes (of a process, or its GPU).
-
-    Raises:
-        UserError: the options or the data can't be used, a speaker has too few utterances, or another run
-            is writing to `options.out` (runs of different parts may).
+        adapters), start_errors and base_errors (on held-out utterances), trainable (parameters of an
+        adapter), seed, precision and its reason, seconds (of all adapters), wall_seconds (of this run),
+        peak_memory_bytes (of a process, or its GPU).
     """
     with run_lock(options.out, ("config.yaml", "train.json"), options.part):
         base = load_base(options.base, device=options.device)

@@ -25,8 +25,7 @@ def learning_rate_factor(step: int, total_steps: int, warmup: float) -> float:
 
 
 def seed_step(seed: int, step: int) -> None:
-    """Seed the generators of dropout (torch) and of SpecAugment's masks (transformers draws them with
-    numpy)."""
+    """Seed the generators of dropout (torch) and of SpecAugment's masks (numpy, in transformers)."""
     torch.manual_seed(seed * 1_000_003 + step)
     np.random.seed((seed * 1_000_003 + step) % 2**32)
 
@@ -45,12 +44,8 @@ def draw_speed(speeds: Sequence[float], *seeds: int) -> tuple[float, np.random.G
 
 
 class Progress(tqdm):
-    """A progress bar, drawn if its stream is a terminal; it counts in any case.
-
-    Args:
-        total: number of steps, each a `unit`; `done` were made before.
-        hidden: draw nothing.
-    """
+    """A progress bar over `total` steps, each a `unit`, of which `done` were made before; drawn if its stream
+    is a terminal and it is not `hidden`. It counts in any case."""
 
     monitor_interval = 0  # no thread of tqdm, which a fork would not copy
 

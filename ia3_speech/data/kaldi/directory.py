@@ -57,16 +57,14 @@ class DataDirectory:
 def read_data_directory(
     path: Path | str, *, text: bool = True, wav: bool = True, spk_sort: bool = True, allow_pipes: bool = False
 ) -> DataDirectory:
-    """Check a data directory and read it.
+    """Check a data directory and read it. Raises DataError if it is not valid; the message names file, line
+    and a hint.
 
     Args:
         text: require `text`.
         wav: require `wav.scp` and its files.
         spk_sort: require utt2spk to be sorted by speaker as well.
         allow_pipes: accept shell commands in wav.scp, which loading the audio then runs (none is run here).
-
-    Raises:
-        DataError: the directory is not valid; the message names file, line and a hint.
     """
     path = Path(path)
     tables = check_tables(path, text=text, wav=wav, spk_sort=spk_sort, allow_pipes=allow_pipes)
@@ -215,12 +213,9 @@ class UtteranceIds:
     _suffixes: dict[str, int] = field(default_factory=dict, init=False)  # id → the last number appended to it
 
     def assign(self, speaker: str, name: str, number: int) -> tuple[str, str]:
-        """The ids (speaker, utterance) of utterance `number`, from 1.
-
-        Args:
-            speaker: the corpus's name of the speaker; if empty, the utterance becomes a speaker.
-            name: an id or a file name; if no character of it can be used, `number` is the id.
-        """
+        """The ids (speaker, utterance) of utterance `number`, from 1. `speaker` is the corpus's name; if it
+        is empty, the utterance becomes a speaker. `name` is an id or a file name; if no character of it can
+        be used, `number` is the id."""
         id = sanitize(file_stem(Path(name.replace("\\", "/"))))  # S01.U05 has no suffix
         id = id or f"{number:0{len(str(self.total))}d}"
         if not speaker:

@@ -71,12 +71,9 @@ def find_overlap(training: Sequence[DataDirectory], test: DataDirectory) -> Over
 
 
 def find_overlap_by_speaker(adapted_on: Mapping[str, Collection[str]], data: DataDirectory) -> Overlap:
-    """The sentences that each utterance shares with the training data of its speaker's adapter.
-
-    Args:
-        adapted_on: id of a tested utterance → ids of the utterances that train its adapter or are held out.
-        data: the tested utterances and the training utterances.
-    """
+    """The sentences that each utterance shares with the training data of its speaker's adapter. `adapted_on`:
+    id of a tested utterance → ids of the utterances that train its adapter or are held out; `data` holds the
+    utterances of both."""
     sentences = {u.id: (u.speaker, sentence_of(u)) for u in data}
     seen = {
         id

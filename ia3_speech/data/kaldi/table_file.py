@@ -23,15 +23,9 @@ def raise_if_any(problems: list[str]) -> None:
 
 
 def read_utf8(path: Path, hint: str = "", *, keep_mark: bool = False) -> str:
-    """The text of a file in UTF-8, or in UTF-16 with a byte-order mark, as Excel writes it.
-
-    Args:
-        hint: the remedy where the file cannot be read.
-        keep_mark: read UTF-8 alone, and leave its byte-order mark in the text.
-
-    Raises:
-        DataError: the file cannot be read, or is not UTF-8; the message names the line of the first fault.
-    """
+    """The text of a file in UTF-8, or in UTF-16 with a byte-order mark, as Excel writes it. `keep_mark`: read
+    UTF-8 alone, and leave its byte-order mark in the text. Raises DataError if the file cannot be read
+    (`hint` is the remedy), or is not UTF-8; the message names the line of the first fault."""
     try:
         data = path.read_bytes()
     except OSError as error:
