@@ -3,8 +3,8 @@
 
     local/check_references.py DATA/test exp/minds14/base/decode_greedy_test/text MINI/text SPHINX/text
 
-In: the recogniser's texts and those of two others, lines `UTTERANCE words`; they should have learnt from other
-data. Out: the places where both others write the same, and counts.
+In: texts of the recogniser, and of two others that have learnt from other data, lines `UTTERANCE words`. Out:
+the places where both others write the same, and counts.
 """
 
 import random
