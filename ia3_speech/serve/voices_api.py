@@ -101,10 +101,12 @@ def changing(name: str, server: Server, client: Client) -> Iterator[None]:
 
 @router.get("/v1/voices")
 def list_voices(server: ServerOf, client: ClientOf) -> dict[str, Any]:
-    """The base, whether this key may train, and its voices; for an administrator's key, all voices."""
+    """The base, whether this key may train, whether adapters are removed over HTTP, and the key's voices; for
+    an administrator's key, all voices."""
     training = bool(server.jobs and client.manage)
     data = [{"name": name} for name in voices_of(client)] if training else []
     answer = {"base": server.models.base_id, "language": server.language, "training": training, "data": data}
+    answer |= {"uploads": server.limits.upload_adapters}
     return answer | {"admin": client.admin} | ({"all": voice_names()} if client.admin else {})
 
 

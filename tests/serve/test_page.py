@@ -142,6 +142,38 @@ def test_record_learn_transcribe_correct_delete(
     assert browser.complaints() == []
 
 
+def test_a_voice_chosen_during_a_recognition_is_used(running, browser):
+    open_page(browser, f"{running.url}/")
+    with running.server.engine.computing:
+        browser.click("#sample")
+        eventually(browser, "document.querySelector('#try-status').textContent === 'Transcribing …'")
+        browser.choose("#first", "medical")
+    columns = "[...document.querySelectorAll('#columns h3')].map((h) => h.textContent)"
+    eventually(browser, "!document.querySelector('#results').hidden")
+    assert browser.run(f"return {columns}") == ["Standard recognition", "medical"]
+    eventually(browser, "document.querySelector('#transcribe:enabled')")
+    assert browser.complaints() == []
+
+
+def test_the_adapter_and_the_recordings_are_deleted_separately(running, browser, recordings, no_process):
+    """The adapter was registered by the command line, so that deleting its corrections keeps it."""
+    for name in ("accent", "medical"):
+        running.begin(name)
+        running.record(name, recordings[0])
+    registry.register(registry.adapters_dir() / "accent", "accent@1")
+    open_page(browser, f"{running.url}/#voices")
+    card = "document.querySelector('.voice[data-name={}] {}')".format
+    for name, button in (("accent", ".forget"), ("medical", ".delete")):
+        eventually(browser, card(name, button))
+        assert browser.run(f"return {card(name, '.delete')}.textContent") == "Delete the recordings"
+        browser.click(f".voice[data-name={name}] {button}")
+        browser.call("/alert/accept", method="POST")
+        eventually(browser, f"!{card(name, button)}")
+    assert registry.registered_names() == ["medical", "speaker42"]
+    assert (len(voice.read_store("accent")), len(voice.read_store("medical"))) == (1, 0)
+    assert browser.run(f"return {card('accent', '.delete')}.textContent") == "Delete everything"
+
+
 def test_a_read_only_page_and_one_that_asks_for_a_key(serving, browser, adapters):
     with serving(training=False) as running:
         open_page(browser, f"{running.url}/#make")

@@ -3,7 +3,7 @@
    When the lists of voices and adapters have been read again, the document gets an event "refreshed". */
 
 export const $ = (id) => document.getElementById(id);
-export const state = { base: "", language: "en", training: false, admin: false, data: [], adapters: [] };
+export const state = { base: "", language: "en", training: false, uploads: false, admin: false, data: [], adapters: [] };
 let texts = {};
 let language = "en";
 

@@ -10,6 +10,7 @@ const recorder = new Recorder();
 let speech = null; // { blob, samples, name }
 let offered = ""; // the suggested name for a correction
 let results = {}; // "base" and "adapter" → verbose_json, model
+let recognition = new AbortController(); // the last; `transcribe` begins again when it is aborted
 
 export function startTry() {
   $("record").onclick = () => run($("record"), $("try-status"), toggleRecording);
@@ -28,8 +29,10 @@ export function startTry() {
       $("drop").classList.toggle("over", kind === "dragover");
       if (kind === "drop" && event.dataTransfer.files[0]) take(event.dataTransfer.files[0]);
     });
-  for (const id of ["first", "second"]) $(id).onchange = showModel;
-  for (const id of ["first-weight", "second-weight"]) $(id).oninput = showModel;
+  for (const id of ["first", "second", "first-weight", "second-weight"]) {
+    $(id).oninput = showModel;
+    $(id).onchange = () => recognition.abort();
+  }
   $("transcribe").onclick = () => run($("transcribe"), $("try-status"), transcribe);
   $("play").onclick = () => speech.samples && play(speech.samples);
   $("wave").onkeydown = (event) => event.key === "Enter" && speech.samples && play(speech.samples);
@@ -72,6 +75,7 @@ export function chooseAdapter(name) {
   $("first").value = $("dictate-voice").value = name;
   $("second").value = "";
   showModel();
+  recognition.abort();
 }
 
 function modelName() {
@@ -142,18 +146,22 @@ async function take(blob, name = blob.name, samples = undefined) {
   await run($("transcribe"), $("try-status"), transcribe);
 }
 
-const request = (model, fields) =>
-  api("audio/transcriptions", { method: "POST", body: form({
+const request = (model, fields, signal) =>
+  api("audio/transcriptions", { method: "POST", signal, body: form({
     model, file: new File([speech.blob], speech.name), ...fields }) });
 
+/** Recognise the speech with the base and the chosen adapter; if the user chooses another one meanwhile, with that. */
 async function transcribe() {
   $("try-status").textContent = t("transcribing");
   const models = { base: state.base, ...(modelName() ? { adapter: modelName() } : {}) };
   const [current, began] = [speech, performance.now()];
+  const { signal } = (recognition = new AbortController());
   const fields = { response_format: "verbose_json", "timestamp_granularities[]": ["word", "segment"], alternatives: 3 };
   const answers = await Promise.all(Object.entries(models).map(async ([column, model]) =>
-    [column, { model, ...(await (await request(model, fields)).json()) }]));
+    [column, { model, ...(await (await request(model, fields, signal)).json()) }]))
+    .catch((error) => { if (!signal.aborted) throw error; });
   if (speech !== current) return;
+  if (signal.aborted) return transcribe();
   results = Object.fromEntries(answers);
   const seconds = number((performance.now() - began) / 1000, 1);
   $("try-status").textContent = t("transcribed", { duration: number(chosen().duration, 1), seconds });

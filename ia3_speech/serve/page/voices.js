@@ -102,9 +102,22 @@ function actionsOf(card, voice, status) {
       save(await (await api(`adapters/${encodeURIComponent(name)}/download`)).blob(), `${name}.zip`));
     buttons.push(use, download);
   }
-  const remove = make("button", { className: "danger delete", textContent: t("delete_all") });
+  if (voice.adapter && state.uploads) {
+    const forget = make("button", { className: "danger forget", textContent: t("delete_adapter") });
+    forget.disabled = busy;
+    forget.onclick = () => confirm(t("delete_adapter_sure", { name })) && run(forget, status, async () => {
+      for (const other of state.adapters.filter((other) => other.split("@")[0] === name))
+        await api(`adapters/${encodeURIComponent(other)}`, { method: "DELETE" });
+      await refresh();
+      await fill(card);
+      card.querySelector("button:enabled")?.focus();
+    });
+    buttons.push(forget);
+  }
+  const whole = voice.made || state.admin || !voice.adapter; // else an adapter that is older than the recordings stays
+  const remove = make("button", { className: "danger delete", textContent: t(whole ? "delete_all" : "delete_recordings") });
   remove.onclick = () => {
-    if (!confirm(t(voice.made || state.admin ? "delete_sure" : "delete_sure_corrections", { name }))) return;
+    if (!confirm(t(whole ? "delete_sure" : "delete_recordings_sure", { name }))) return;
     run(remove, status, async () => {
       await api(pathOf(name), { method: "DELETE" });
       document.dispatchEvent(new CustomEvent("deleted", { detail: name }));
@@ -175,7 +188,7 @@ function outcome(job, adapter) {
     sentences.push(t("result_general", { per: PER, before: earlier, after: later }));
   }
   const worse = general ? "result_costs" : "result_old_kept"; // computed only if the voice is recognised better
-  sentences.push(t(kept ? "result_kept" : adapter ? worse : "result_not_kept"));
-  if (kept && missed.length) sentences.push(t("result_missed", { words: missed.join(", ") }));
+  sentences.push(t(kept ? (adapter ? "result_kept" : "result_deleted") : adapter ? worse : "result_not_kept"));
+  if (kept && adapter && missed.length) sentences.push(t("result_missed", { words: missed.join(", ") }));
   return [make("span", { className: "result", textContent: sentences.join(" ") })];
 }
