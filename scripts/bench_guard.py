@@ -46,7 +46,7 @@ def main(
     halves = []
     for folder in (data, general):
         utterances = evenly_spaced([*read_data_directory(folder, spk_sort=False)], count)
-        halves.append([wave for _, wave in load_utterances(utterances, progress=False)])
+        halves.append([wave for _, wave in load_utterances(utterances, progress=None)])
     options = {"base": base, "options": LoadOptions(vad="off")}
     systems = {
         "the base": load(**options),

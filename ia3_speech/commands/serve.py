@@ -36,6 +36,7 @@ def main(
 ) -> None:
     """Serve OpenAI's audio API."""
     check(server_options, engine_options, limit_options)
+    print(f"loading {engine_options.base} …", file=sys.stderr)
     try:
         import python_multipart  # noqa: F401
         import uvicorn

@@ -18,9 +18,9 @@ import numpy as np
 
 from ia3_speech.adapters.spec import parse_adapter, tensor_files_of
 from ia3_speech.common.atomic import write_text
-from ia3_speech.common.cli import progress_stream
 from ia3_speech.common.errors import UserError
 from ia3_speech.common.inputs import Inputs
+from ia3_speech.common.progress import Progress
 from ia3_speech.data.text import normalize
 from ia3_speech.decoding.decode_directory import dev_logits
 from ia3_speech.decoding.options import ModelOptions
@@ -101,7 +101,6 @@ def tune(
 ) -> tuple[float, dict[Weights, float]]:
     """The word error rate of greedy search on a data directory, and of each beam search by its weights."""
     from rapidfuzz.distance import Levenshtein
-    from tqdm import tqdm
 
     references, logits_by_id = dev_logits(recognizer, data, allow_pipes)
 
@@ -116,8 +115,8 @@ def tune(
     with ThreadPoolExecutor(min(MAX_THREADS, processors)) as pool:  # a search holds no lock of Python's
         rate = lambda options: word_error_rate(make_search(options, recognizer.base)[0])  # noqa: E731
         rates = pool.map(rate, searches.values())  # each thread makes its search: MAX_THREADS in memory
-        bar = tqdm(rates, "tuning", len(searches), unit="pair", disable=None, file=progress_stream())
-        rate_of = dict(zip(searches, bar, strict=True))
+        bar = Progress([*searches], "tuning")
+        rate_of = dict(zip(bar, rates, strict=True))
     return word_error_rate(GreedySearch(recognizer.base.vocabulary)), rate_of
 
 

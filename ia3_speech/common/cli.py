@@ -24,12 +24,11 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, NoReturn, TextIO, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from ia3_speech.common.errors import UserError
 
@@ -100,14 +99,6 @@ def open_streams() -> None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
         elif hasattr(stream, "reconfigure") and stream.errors != "surrogateescape":
             stream.reconfigure(errors="backslashreplace")
-
-
-def progress_stream() -> TextIO:
-    """The stream for progress bars: stderr; if stderr is a log, the terminal named by recipes/utils/run."""
-    with suppress(OSError):
-        if terminal := os.environ.get("IA3_SPEECH_PROGRESS"):
-            return Path(terminal).open("w", encoding="utf-8")
-    return sys.stderr
 
 
 class Operand(str):

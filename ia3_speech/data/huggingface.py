@@ -20,6 +20,7 @@ import numpy as np
 
 from ia3_speech.common import atomic
 from ia3_speech.common.errors import AudioError, DataError
+from ia3_speech.common.progress import Progress
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.data.corpora import csv_folder
 from ia3_speech.data.corpora.csv_folder import label_name
@@ -33,7 +34,6 @@ from ia3_speech.data.utterance import (
     bad_audio_report,
     load_checked,
     raise_if_unusable,
-    with_progress,
 )
 
 log = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ def extract(
     import soundfile
 
     ids, features = UtteranceIds(len(rows)), rows.features
-    for number, row in enumerate(with_progress(rows, "writing audio"), 1):
+    for number, row in enumerate(Progress(rows, "writing audio"), 1):
         cell = row[columns["audio"]]
         path = cell.get("path") if isinstance(cell, dict) else cell
         path = path if isinstance(path, str) else ""

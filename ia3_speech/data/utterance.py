@@ -12,11 +12,10 @@ from functools import lru_cache, partial
 from typing import Literal
 
 import numpy as np
-from tqdm import tqdm
 
-from ia3_speech.common.cli import progress_stream
 from ia3_speech.common.errors import AudioError
 from ia3_speech.common.formatting import plural, shorten
+from ia3_speech.common.progress import Progress
 from ia3_speech.data.audio import SAMPLE_RATE, audio_duration, load_audio, segment_of
 
 LEAVE_OUT = (
@@ -89,7 +88,7 @@ def load_utterances(
     minimum_samples: int = RECEPTIVE_FIELD,
     on_error: Literal["fail", "skip"] = "fail",
     bad: "list[BadAudio] | None" = None,
-    progress: bool = True,
+    progress: str | None = "reading audio",
 ) -> Iterator[tuple[Utterance, np.ndarray]]:
     """Yield `(utterance, wave)` for each usable utterance, in the order given. Raises AudioError where
     on_error is "fail" and audio is unusable.
@@ -99,10 +98,10 @@ def load_utterances(
         on_error: "fail": raise one error that lists all unusable audio, after the last utterance. "skip":
             leave such utterances out. Clipped audio is yielded in both cases.
         bad: receives a `BadAudio` for each unusable or clipped utterance, in both cases.
-        progress: show a progress bar on stderr where that is a terminal.
+        progress: the name of what runs (see `Progress`); None: show no progress.
     """
     bad = [] if bad is None else bad
-    for utterance in with_progress(utterances, "reading audio", progress):
+    for utterance in Progress(utterances, progress, hidden=progress is None):
         file = utterance.source or "(no entry in wav.scp)"
         wave, problem = load_checked(partial(load_source, utterance), file, minimum_samples)
         if problem:
@@ -111,12 +110,6 @@ def load_utterances(
             yield utterance, wave
     if on_error == "fail":
         raise_if_unusable(bad)
-
-
-def with_progress(utterances: Iterable, description: str, show: bool = True) -> tqdm:
-    """`utterances` with a progress bar on stderr, if `show` is true and stderr is a terminal."""
-    options = {"unit": "utt", "dynamic_ncols": True, "leave": False, "file": progress_stream()}
-    return tqdm(utterances, desc=description, disable=None if show else True, **options)
 
 
 def load_source(utterance: Utterance) -> np.ndarray:

@@ -35,13 +35,14 @@ from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.common.atomic import write_json, write_text
 from ia3_speech.common.errors import UserError
 from ia3_speech.common.inputs import Inputs, read_inputs, visible_files
+from ia3_speech.common.progress import Progress
 from ia3_speech.data.audio import SAMPLE_RATE, change_speed
 from ia3_speech.data.kaldi.directory import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.table_file import format_table
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
 from ia3_speech.data.recordings import Part
 from ia3_speech.data.text import normalize
-from ia3_speech.data.utterance import BadAudio, Utterance, load_utterances, with_progress
+from ia3_speech.data.utterance import BadAudio, Utterance, load_utterances
 from ia3_speech.decoding.formats import CONFIDENCES, ctm_line
 from ia3_speech.decoding.recognizer import Recognizer, pools
 from ia3_speech.decoding.transcript import Choice, Word
@@ -92,9 +93,9 @@ def decode_utterances(
         for _ in load_utterances(utterances, on_error="fail", minimum_samples=minimum):
             pass
     result = Decoding({utterance.id: "" for utterance in utterances})
-    options = {"on_error": "skip", "bad": result.bad, "progress": False}
+    options = {"on_error": "skip", "bad": result.bad, "progress": None}
     waves = load_utterances(utterances, minimum_samples=minimum, **options)
-    with with_progress(utterances, "decoding") as bar:
+    with Progress(len(utterances), "decoding") as bar:
         for pool in pools(waves):
             rows = [adapters[utterance.id].terms for utterance, _ in pool] if adapters else None
             played = [change_speed(wave, speed) for _, wave in pool]

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from ia3_speech.common.errors import AdapterError, BaseError
+from ia3_speech.common.progress import Progress
 from ia3_speech.model.architectures import ARCHITECTURES
 from ia3_speech.model.fingerprint import fingerprint, remember_weights
 from ia3_speech.model.ia3 import PREFIX, architecture_of, head_parameters, layers_of
@@ -49,12 +50,13 @@ def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str 
     if dtype not in DTYPES:
         raise BaseError(f"`dtype` is {dtype!r}, not one of {', '.join(DTYPES)}")
     device = usable_device(device, dtype)
-    model, processor = read_pretrained(name)
-    base = make_base(model, processor, full_name(name))
-    model.to(device, DTYPES[dtype])
-    if dtype == "int8":
-        quantize(model, layers_of(model)[1])
-    remember_weights(model, base.fingerprint)
+    with Progress(None, "loading the base"):
+        model, processor = read_pretrained(name)
+        base = make_base(model, processor, full_name(name))
+        model.to(device, DTYPES[dtype])
+        if dtype == "int8":
+            quantize(model, layers_of(model)[1])
+        remember_weights(model, base.fingerprint)
     return base
 
 

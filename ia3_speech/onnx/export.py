@@ -36,6 +36,7 @@ from ia3_speech.adapters.card import base_name
 from ia3_speech.adapters.record import Adapter
 from ia3_speech.common.atomic import replacing, write_json
 from ia3_speech.common.errors import BaseError
+from ia3_speech.common.progress import Progress
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.text import WORD_START
 from ia3_speech.model.architectures import IA3Config, Kernels
@@ -170,7 +171,7 @@ def make_graph(
     shapes = ({0: count, 1: samples}, {0: count})[: len(inputs)] + (tuple({} for _ in rows),) * with_vectors
     for name in ("torch.onnx", "onnx_ir"):  # they log missing packages and guesses
         logging.getLogger(name).setLevel(logging.ERROR)
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), warnings.catch_warnings(), Progress(None, "exporting the graph"):
         warnings.simplefilter("ignore")
         model = torch.onnx.export(
             SpeechGraph(base, with_vectors).eval(),

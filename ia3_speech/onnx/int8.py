@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ia3_speech.common.errors import BaseError
+from ia3_speech.common.progress import Progress
 from ia3_speech.data.audio import load_audio
 from ia3_speech.model.base import Base
 from ia3_speech.model.ia3 import layers_of
@@ -45,14 +46,15 @@ def quantize_graph(model: "onnx.ModelProto", base: Base, inputs: Sequence[str], 
         and any(layers in entry.value for entry in node.metadata_props)
     ]
     onnxruntime.set_default_logger_severity(3)  # no warning for each vector with a default
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, Progress(None, "rounding the graph to int8"):
         source = Path(temporary) / "model.onnx"
         onnx.save(model, source)
         ranges = measure_ranges(source, {node.input[0] for node in linear}, inputs)
         rounded = [node.name for node in linear if ranges[node.input[0]] <= MAX_RANGE]
         if not rounded:  # ONNX Runtime would then round all
             raise BaseError(f"{base.name}: no module of its layers can be rounded to int8 (export float32)")
-        logging.disable(logging.WARNING)  # no hint at pre-processing
+        root, level = logging.getLogger(), logging.getLogger().level
+        root.setLevel(logging.ERROR)  # no hint at pre-processing
         quantize_static(
             source,
             file,
@@ -65,7 +67,7 @@ def quantize_graph(model: "onnx.ModelProto", base: Base, inputs: Sequence[str], 
             extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"], "DedicatedQDQPair": True},
         )
     onnx.save(with_separate_scales(onnx.load(file)), file)
-    logging.disable(logging.NOTSET)
+    root.setLevel(level)
 
 
 def with_separate_scales(model: "onnx.ModelProto") -> "onnx.ModelProto":

@@ -136,7 +136,8 @@ def add_gate(folder: Path, base: "Base", utterances: Sequence[Utterance], name: 
 def chosen_waves(base: "Base", utterances: Sequence[Utterance]) -> Iterator[np.ndarray]:
     """The waveforms of at most MAX_UTTERANCES utterances, evenly spaced, without damaged audio."""
     chosen = utterances[:: max(1, -(-len(utterances) // MAX_UTTERANCES))]
-    loaded = load_utterances(chosen, on_error="skip", minimum_samples=base.minimum_samples)
+    options = {"on_error": "skip", "progress": "fitting the gate"}
+    loaded = load_utterances(chosen, minimum_samples=base.minimum_samples, **options)
     return (wave for _, wave in loaded)
 
 

@@ -24,7 +24,8 @@ import numpy as np
 from ia3_speech.adapters.record import GUARD, is_number, same_base
 from ia3_speech.common.atomic import write_json
 from ia3_speech.common.errors import UserError
-from ia3_speech.data.utterance import Utterance, load_utterances, with_progress
+from ia3_speech.common.progress import Progress
+from ia3_speech.data.utterance import Utterance, load_utterances
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model.location import MINI
 from ia3_speech.routing.gate import GaussianGate, general_gate, points_of, read_gate
@@ -207,7 +208,7 @@ def observe(
     chosen = utterances[:: -(-len(utterances) // MAX_UTTERANCES)]
     loaded = load_utterances(chosen, on_error="skip", minimum_samples=base.minimum_samples)
     chosen, waves = zip(*loaded, strict=True)
-    with with_progress(range(len(recognizers) * len(waves)), "fitting the guard") as progress:
+    with Progress(len(recognizers) * len(waves), "fitting the guard") as progress:
         results = [
             replace(recognizer, scaling=None).recognize(
                 waves, lambda finished, _: progress.update(finished), with_words=True

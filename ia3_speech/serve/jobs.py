@@ -2,7 +2,8 @@
 
     voices/anna/voice.json      the owner, the time of consent, whether the adapter is made of the voice
     voices/anna/state.json      {"state": "running", "epochs": 4, "queued": 1795843200.5}
-    voices/anna/report.json     by the process: {"progress": {"epoch": 2, "epochs": 4, "share": 0.4}}, then
+    voices/anna/report.json     by the process, each second: {"progress": {"step": "training on all",
+                                "epoch": 2, "epochs": 4, "share": 0.4, "seconds_left": 9}}; then
                                 {"result": {"kept": true, "words": 60, "base_errors": 24, …}}, or a reason
 
 In: names of voices. Out: adapters by `voice.learn_voice`, in the registry. A new server continues with queued
@@ -19,6 +20,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from filelock import FileLock
@@ -28,6 +30,7 @@ from ia3_speech.adapters.record import read_json
 from ia3_speech.adapters.spec import stamp_of
 from ia3_speech.common import atomic
 from ia3_speech.common.errors import StoreLocked, UserError
+from ia3_speech.common.progress import Progress
 from ia3_speech.serve.errors import ApiError, public_reason
 from ia3_speech.voices import voice
 from ia3_speech.voices.store import REMOVAL_SECONDS, is_stored, only_writer, voice_folder
@@ -156,37 +159,28 @@ def report(name: str, **content: Any) -> None:
     atomic.write_json(voice_folder(name) / REPORT, content)
 
 
-class JobProgress(logging.Handler):
-    """Reports progress whenever trainings (of the folds, and the last) end an epoch. If the base is better,
-    they are repeated with a lower learning rate: then the share falls."""
-
-    def __init__(self, name: str, trainings: int):
-        super().__init__()
-        self.voice, self.trainings, self.done, self.total = name, trainings, 0, 0
-
-    def emit(self, record: logging.LogRecord) -> None:
-        trainings, epoch, epochs = record.epoch_of_tasks
-        self.done += trainings
-        self.total += self.trainings * epochs if self.done > self.total else 0
-        share = round(min(0.98, self.done / self.total), 3)
-        report(self.voice, progress={"epoch": epoch, "epochs": epochs, "share": share})
+def report_progress(name: str, progress: Progress) -> None:
+    """Report the step that runs: its name, in training the epoch, its share that is done and its seconds
+    left, if they are known."""
+    record = {"step": progress.name} | progress.epoch
+    if (left := progress.seconds_left) is not None:
+        record |= {"share": round(progress.n / progress.total, 3), "seconds_left": round(left)}
+    with suppress(UserError, OSError):  # a full disk
+        report(name, progress=record)
 
 
 def main(name: str, base: str, epochs: str, start: str) -> int:
     """Train the adapter of a voice, and report the result; returns the exit code."""
-    from ia3_speech.training import multi_adapter
-    from ia3_speech.training.cross_validation import FOLDS
-
     for number in (signal.SIGTERM, signal.SIGINT):  # so that temporary files are deleted
         signal.signal(number, signal.default_int_handler)
     threading.Thread(target=end_with_server, daemon=True).start()
     if hasattr(os, "nice"):  # requests come first
         os.nice(10)
-    multi_adapter.logger.addHandler(JobProgress(name, FOLDS + 1))
-    multi_adapter.logger.setLevel(logging.DEBUG)
+    Progress.watcher = partial(report_progress, name)
     with only_writer(name):  # until the result is written, so that no deleted voice gets a result
         if not is_stored(name):
             return 1
+        report(name, progress={"step": "loading the base"})  # PyTorch's import is part of it
         try:
             learned = voice.learn_voice(name, base, start or None, int(epochs) if epochs else None)
         except UserError as error:

@@ -26,6 +26,7 @@ from ia3_speech.adapters.registry import training_data
 from ia3_speech.adapters.spec import Term, parse_sum
 from ia3_speech.common.errors import TrainingError
 from ia3_speech.common.formatting import plural
+from ia3_speech.common.progress import Progress
 from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.text import normalize
 from ia3_speech.model import ia3
@@ -39,7 +40,6 @@ from ia3_speech.training.feature_cache import FeatureCache, cache_for
 from ia3_speech.training.multi_adapter import START, Measure, Setting, Task, Vectors, interpolate
 from ia3_speech.training.replay import Replayed
 from ia3_speech.training.run import prepare_base
-from ia3_speech.training.steps import Progress
 
 logger = logging.getLogger(__name__)
 

@@ -25,6 +25,7 @@ from ia3_speech.adapters.load import labels_of_trained
 from ia3_speech.common import atomic
 from ia3_speech.common.errors import TrainingError
 from ia3_speech.common.formatting import fewer_errors, percent, plural
+from ia3_speech.common.progress import Progress
 from ia3_speech.data.corpora.preparation import text_places
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance
@@ -37,7 +38,6 @@ from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.multi_adapter import START, Measure, load_vectors
 from ia3_speech.training.replay import read_replay
 from ia3_speech.training.run import load_for_training, run_lock, run_record
-from ia3_speech.training.steps import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def train_on_few(options: TrainingOptions, base: Base | None = None) -> dict[str
             for start in dict.fromkeys(starts.values())
         }
         total = cross_validation.epochs_of([*adaptations.values()], options)
-        with logging_redirect_tqdm(), Progress(total, "epoch") as progress:
+        with logging_redirect_tqdm(), Progress(total, "training") as progress:
             adapt_from_each([adaptations], options, partial(prepare, base, options), replay, progress)
         start = starts.pop(None)
         adaptation = adaptations[start]

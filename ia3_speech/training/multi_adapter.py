@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ia3_speech.common.progress import Progress
 from ia3_speech.data.batches import make_batches
 from ia3_speech.model import ia3
 from ia3_speech.model.base import Base
@@ -34,7 +35,7 @@ from ia3_speech.training.config import SharedOptions
 from ia3_speech.training.data import Example
 from ia3_speech.training.feature_cache import Draw, FeatureCache, has_dropout, has_masks
 from ia3_speech.training.replay import Replayed, draw_replay, replay_losses
-from ia3_speech.training.steps import Progress, draw_speed, learning_rate_factor, seed_task
+from ia3_speech.training.steps import draw_speed, learning_rate_factor, seed_task
 
 logger = logging.getLogger(__name__)
 
@@ -124,21 +125,19 @@ class MultiAdapterTrainer:
             task.vectors[0] = self.start
         measured = measured_epochs(self.options.epochs)
         last = max(task.epochs for task in self.tasks)
+        what = "checking on held-out sentences" if self.tasks[0].held_out else "training on all"
         for epoch in range(1, last + 1):
             batches = [self.epoch_batches(task, epoch - 1) for task in self.tasks]
+            progress.begin_epoch(what, epoch, last)
             for step in range(self.batches_per_epoch):
                 self.train_step([task_batches[step] for task_batches in batches], epoch - 1)
+                progress.update(len(self.tasks) / self.batches_per_epoch)
             for task, parameters in zip(self.tasks, self.parameters, strict=True):
                 if epoch in measured or epoch == task.epochs:
                     task.vectors[epoch] = {n: vector.detach().clone() for n, vector in parameters.items()}
             if epoch in measured:
                 self.measure(epoch)
-            progress.update(len(self.tasks))
-            what = "checking on held-out sentences" if self.tasks[0].held_out else "training on all"
-            logger.info(
-                "%s, pass %d of %d, %s", what, epoch, last, progress.left,
-                extra={"epoch_of_tasks": (len(self.tasks), epoch, self.options.epochs)},
-            )  # fmt: skip
+            logger.info("%s%s", progress.desc, progress.left)
 
     def epoch_batches(self, task: Task, epoch: int) -> list[list[Example]]:
         """The batches of an epoch. They depend on seed, task and epoch alone, not on the tasks beside it."""
@@ -243,7 +242,8 @@ def measure_batch(cache: FeatureCache, examples: Sequence[Example], mode: str) -
 def measure_all(cache: FeatureCache, examples: Sequence[Example], mode: str) -> list[Measure]:
     """Measures of all utterances with the vectors in the base's model."""
     cache.base.model.eval()
-    batches = batches_of_similar_length(examples, [example.seconds for example in examples])
+    batches = [*batches_of_similar_length(examples, [example.seconds for example in examples])]
+    batches = Progress(batches, "recognising the sentences")
     return [measure for batch in batches for measure in measure_batch(cache, batch, mode)]
 
 

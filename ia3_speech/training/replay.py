@@ -53,7 +53,8 @@ def read_replay(base: Base, options: SharedOptions) -> list[Replayed]:
     path, minimum = replay_folder(options.replay), base.minimum_samples
     bad: list[BadAudio] = []
     utterances = read_for_decoding(path, options.allow_pipes)
-    waves = load_utterances(utterances, minimum_samples=minimum, on_error=options.on_error, bad=bad)
+    reading = {"on_error": options.on_error, "bad": bad, "progress": "recognising the replayed speech"}
+    waves = load_utterances(utterances, minimum_samples=minimum, **reading)
     computed = (__version__, base.dtype, base.precision, base.device.type, base.maximum_seconds)
     key = repr((digest_of(path), base.fingerprint["sha256"], *computed))
     file = registry.home() / f"replay/{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"

@@ -21,6 +21,7 @@ from ia3_speech.adapters.record import read_json
 from ia3_speech.adapters.registry import check_name
 from ia3_speech.common import atomic
 from ia3_speech.common.errors import UserError
+from ia3_speech.common.progress import Progress
 from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.recordings import Part
 from ia3_speech.data.utterance import BadAudio, load_utterance
@@ -35,7 +36,6 @@ from ia3_speech.training.feature_cache import FeatureCache
 from ia3_speech.training.multi_adapter import load_vectors
 from ia3_speech.training.replay import Replayed, read_replay
 from ia3_speech.training.run import run_lock, run_record
-from ia3_speech.training.steps import Progress
 from ia3_speech.training.trainer import peak_memory_bytes
 
 logger = logging.getLogger(__name__)
@@ -149,7 +149,7 @@ def train_all(
     # Most often all have the same start.
     at_start = lru_cache(1)(partial(cross_validation.prepare, base, options))
     epochs = cross_validation.epochs_of([a for each in candidates for a in each.values()], options)
-    with logging_redirect_tqdm(), Progress(epochs, "epoch") as progress:
+    with logging_redirect_tqdm(), Progress(epochs, "training") as progress:
         for first in range(0, len(adaptations), options.adapters_per_batch):
             group = slice(first, first + options.adapters_per_batch)
             cross_validation.adapt_from_each(candidates[group], options, at_start, replay, progress)

@@ -24,6 +24,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ia3_speech.common.atomic import replacing, write_text
 from ia3_speech.common.errors import TrainingError
+from ia3_speech.common.progress import Progress
 from ia3_speech.data.batches import BatchOrder, make_batches
 from ia3_speech.decoding.long_recordings import cut_utterance
 from ia3_speech.model import ia3
@@ -37,7 +38,7 @@ from ia3_speech.training.config import TrainingOptions, comparable
 from ia3_speech.training.data import Example, data_digest
 from ia3_speech.training.feature_cache import cache_for
 from ia3_speech.training.replay import Replayed, draw_replay, replay_digest, replay_losses
-from ia3_speech.training.steps import Progress, draw_speed, learning_rate_factor, seed_step
+from ia3_speech.training.steps import draw_speed, learning_rate_factor, seed_step
 
 logger = logging.getLogger(__name__)
 
@@ -141,10 +142,10 @@ class Trainer:
         if self.options.log_to:
             wandb = {"name": self.options.out.name, "dir": str(self.options.out)}
             self.accelerator.init_trackers("ia3_speech", init_kwargs={"wandb": wandb})
-        progress = Progress(self.total_steps, "batch", self.state.step, hidden)
+        if self.state.step == 0:
+            self.evaluate(0)
+        progress = Progress(self.total_steps, "training", self.state.step, hidden)
         with logging_redirect_tqdm(), progress:
-            if self.state.step == 0:
-                self.evaluate(0)
             while (
                 self.order.epoch < self.options.epochs
                 and self.state.epochs_without_improvement < self.options.patience
@@ -157,6 +158,7 @@ class Trainer:
     def run_epoch(self, progress: Progress) -> None:
         """Train the rest of the current epoch, and evaluate it."""
         state, epoch, started, audio_seconds, rate = self.state, self.order.epoch, time.monotonic(), 0.0, 0.0
+        progress.begin_epoch("training", epoch + 1, self.options.epochs)
         for batch in self.order:
             before = time.monotonic()
             loss, seconds = self.train_step(batch, epoch)
@@ -177,7 +179,7 @@ class Trainer:
                 started, audio_seconds = time.monotonic(), 0.0
                 self.checkpoint()
         loss = round(float(np.mean(state.losses)), 5)
-        self.evaluate(epoch + 1, loss, round(rate, 1), f", {progress.left}")
+        self.evaluate(epoch + 1, loss, round(rate, 1), progress.left)
         state.losses = []
         state.seconds += time.monotonic() - started
 
@@ -277,7 +279,8 @@ class Trainer:
         search = self.base.greedy if self.state.step else self.base.quick
         texts: dict[int, str] = {}  # of the pieces
         seconds = [piece.duration for _, piece in self.dev_pieces]
-        for batch in make_batches(seconds, self.options.batch_seconds, seed=0, epoch=0):
+        batches = make_batches(seconds, self.options.batch_seconds, seed=0, epoch=0)
+        for batch in Progress(batches, "recognising dev", hidden=not self.accelerator.is_main_process):
             pieces = [self.dev_pieces[i][1] for i in batch]
             texts |= zip(batch, self.cache.texts(pieces, search), strict=True)
         utterance_texts: list[list[str]] = [[] for _ in self.dev]

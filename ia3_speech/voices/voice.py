@@ -282,7 +282,7 @@ def trained_on_without(corrections: Sequence[Utterance], adapter: Path) -> list[
         return []
     corrected, bad = {utterance.id[-DIGEST:] for utterance in corrections}, []
     known = read_data_directory(data, wav=False, spk_sort=False)
-    waves = load_utterances(known, on_error="skip", bad=bad, progress=False)
+    waves = load_utterances(known, on_error="skip", bad=bad, progress=None)
     utterances = [utterance for utterance, wave in waves if audio_digest(wave) not in corrected]
     for fault in bad:
         logger.warning("%s", fault)

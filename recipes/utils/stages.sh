@@ -199,24 +199,33 @@ step() {
   shift
   printf '%s … ' "$message"
   trap 'echo; cat "$exp/log/.step" >&2' EXIT
-  if [[ -t 1 ]]; then "$@" >"$output"; else "$@" | tee "$output" | progress "$message"; fi
+  : >"$exp/log/.progress"
+  IA3_SPEECH_PROGRESS=$(realpath "$exp/log/.progress") "$@" | tee "$output" | progress "$message"
   trap - EXIT
   took="$((SECONDS - start)) s"
   [[ ! -s $output ]] || grep -qv ': up to date$' "$output" || took="up to date"
-  [[ ! -t 1 ]] || printf '\r\033[K%s … ' "$message" # a progress bar stood there
   printf '%s\n' "$took"
   grep -E 'was made from other inputs|^ *note:' "$output" || true
   { echo "# $message"; cat "$output"; } >>"$exp/log/steps.log"
   [[ $stop_stage -gt 3 ]] || sed 's/^/    /' "$output"
 }
 
-# progress MESSAGE: of its input the lines of epochs, folds and times; after them MESSAGE again.
+# progress MESSAGE: while a step runs, the seconds so far and what is in log/.progress: each second on a terminal, behind
+# MESSAGE, else each 30 seconds in a line. Of its input the lines of epochs and folds. At the end MESSAGE again.
 progress() {
-  local line first=$'\n'
-  while IFS= read -r line; do
-    if [[ $line =~ ^\ *(epoch|fold|about)\  ]]; then printf '%s%s\n' "$first" "$line"; first=""; fi
+  local line status code start=$SECONDS next=$((SECONDS + 30)) again=$'\n' here=$'\r\033[K'
+  if [[ -t 1 ]]; then again=$here next=$SECONDS; fi
+  while code=0; IFS= read -r -t 1 line || code=$?; [[ $code == 0 || $code -gt 128 ]]; do # above 128: no line in a second
+    if [[ $code == 0 && $line =~ ^\ *(epoch|fold)\  ]]; then printf '%s%s\n' "$again" "$line"; [[ -t 1 ]] || again=""; fi
+    [[ $SECONDS -ge $next ]] || continue
+    status=$(cat "$exp/log/.progress") status="$((SECONDS - start)) s${status:+, $status}"
+    if [[ -t 1 ]]; then
+      next=$((SECONDS + 1)); printf '%s\033[?7l%s … %s\033[?7h' "$here" "$1" "$status" # what is too long for the line is cut
+    else
+      next=$((SECONDS + 30)); printf '%s    %s\n' "$again" "$status"; again=""
+    fi
   done
-  [[ -n $first ]] || printf '%s … ' "$1"
+  [[ -n $again && ! -t 1 ]] || printf '%s%s … ' "$again" "$1"
 }
 
 # prepare_corpus: the corpus becomes Kaldi directories below $data, out-of-domain speech $data/out_of_domain.

@@ -141,7 +141,7 @@ def test_pipes_run_once_a_recording_and_only_where_allowed(tmp_path):
     with pytest.raises(AudioError, match=r"utterance spk-1: .*a.wav \|: is a shell command"):
         load_utterance(parts[1])
     allowed = [replace(part, allow_pipe=True) for part in parts]
-    waves = [wave for _, wave in load_utterances(allowed, progress=False)]
+    waves = [wave for _, wave in load_utterances(allowed, progress=None)]
     assert np.array_equal(waves[2], load_audio(file, start=0.2, end=0.8)) and len(waves) == 5
     assert Path(f"{file}.runs").read_text() == "x\n"
     failing = replace(parts[2], source="echo no such tape >&2; exit 3 |", allow_pipe=True)
@@ -158,14 +158,14 @@ def test_unusable_audio_is_named_or_skipped(tmp_path):
     write(tmp_path / "broken.wav", b"no sound")
     mixed = [utterance(f"spk-{name}", tmp_path / f"{name}.wav") for name in ("broken", *waves, "zero")]
     bad: list[BadAudio] = []
-    usable = list(load_utterances(mixed, on_error="skip", bad=bad, progress=False))
+    usable = list(load_utterances(mixed, on_error="skip", bad=bad, progress=None))
     assert [utterance.id for utterance, _ in usable] == ["spk-clipped", "spk-good"]
     assert np.array_equal(usable[1][1], load_audio(mixed[2].source))
     assert [entry.utterance for entry in bad if not entry.left_out] == ["spk-clipped"]
     assert [entry.utterance[4:] for entry in bad if entry.left_out] == ["broken", "nan", "short", "zero"]
     assert str(bad[1]).startswith(f"spk-clipped: {mixed[1].source}: clipped (76.2 % of the samples")
     with pytest.raises(AudioError, match=r"^21 utterances have unusable or damaged audio:\n") as caught:
-        list(load_utterances(5 * mixed + mixed[:1], progress=False))
+        list(load_utterances(5 * mixed + mixed[:1], progress=None))
     assert " and 1 more\nRepair these files, or leave them out" in str(caught.value)
 
 

@@ -10,6 +10,7 @@ import pytest
 from tiny_models import noise_waves
 
 from ia3_speech import load_adapter, load_base
+from ia3_speech.common import progress
 from ia3_speech.model.hypotheses import GreedySearch
 
 pytest.importorskip("onnx")
@@ -53,6 +54,12 @@ def test_onnx_asr(export, expected, monkeypatch):
     config = json.loads((folder / "config.json").read_text("utf-8"))
     assert config == {"model_type": "wav2vec2-ctc", "subsampling_factor": 320}
     assert load_onnx_asr(folder)(WAVES) == expected
+
+
+def test_an_export_names_itself_in_the_log(monkeypatch, run_command, tiny_folder, tmp_path):
+    monkeypatch.setattr(progress, "FIRST_LINE", 0)
+    done = run_command("export", "--base", tiny_folder, "--out", tmp_path / "graph")
+    assert "exporting the graph: 1 s so far\n" in done.err
 
 
 def test_sherpa_onnx(export, expected, tiny_folder, run_command, tmp_path):

@@ -102,10 +102,11 @@ def test_the_log_of_the_work_outlives_a_run_that_finds_it_up_to_date(tmp_path):
 
 def test_on_a_terminal_a_training_shows_its_progress_there(tmp_path):
     """`script` gives run a terminal; the job's own stderr is its log."""
-    code = "from ia3_speech.common.cli import progress_stream as p; s = p(); print('bar', s.isatty(), file=s)"
+    code = "import time; from ia3_speech.common.progress import Progress\n"
+    code += "with Progress(None, 'bar') as bar: time.sleep(2)\nprint(bar.is_drawn)"
     (tmp_path / "job.py").write_text(code)
-    line = f"PYTHONPATH={RUN.parents[2]} {RUN} x.log {sys.executable} job.py"
+    line = f"stty cols 80 rows 9; PYTHONPATH={RUN.parents[2]} {RUN} x.log {sys.executable} job.py"
     done = subprocess.run(["script", "-qec", line, "/dev/null"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, (tmp_path / "x.log").read_text()
-    assert done.stdout.replace("\r", "") == "bar True\n"
-    assert "bar" not in (tmp_path / "x.log").read_text().partition("#\n")[2]
+    assert "\nbar: 00:01\n" in done.stdout
+    assert (tmp_path / "x.log").read_text().partition("#\n")[2].startswith("True\n# Acc")

@@ -1,6 +1,7 @@
 """recipes/*.sh: what is refused, and runs in one folder wait for each other."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -69,3 +70,20 @@ def test_two_runs_in_one_folder_wait_for_each_other(tmp_path):
     assert second.stdout.readline() == "waiting for another run that is still at work in exp\n"
     assert first.communicate("\n")[0] == "done\n"
     assert second.communicate("\n")[0] == "at work\ndone\n"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_long_step_shows_its_time_and_what_its_command_does(tmp_path, terminal):
+    """In a log each 30 seconds, here each second."""
+    stages = (RECIPES / "utils/stages.sh").read_text().replace("SECONDS + 30", "SECONDS + 1")
+    loop = "for seconds in Progress([2, 2], 'decoding'): time.sleep(seconds)"
+    (tmp_path / "work.py").write_text(f"import time; from ia3_speech.common.progress import Progress\n{loop}")
+    step = "exp=x stop_stage=9; mkdir -p x/log; step 'stage 4, decode' run x/log/a.log python work.py"
+    (tmp_path / "run.sh").write_text(f"set -euo pipefail\n{stages}\n{step}\n")
+    command = ["script", "-qec", "bash run.sh", "/dev/null"] if terminal else ["bash", "run.sh"]
+    paths = {"PATH": f"{RECIPES}/utils:{os.environ['PATH']}", "PYTHONPATH": str(RECIPES.parent)}
+    out = subprocess.run(command, cwd=tmp_path, env=os.environ | paths, capture_output=True, text=True).stdout
+    assert re.search(r"\d s, decoding: 50 %, about [12] s left", out), out
+    erased = re.escape("\x1b[K") if terminal else ""
+    assert re.search(rf"\n{erased}stage 4, decode … \d+ s\n$", out), out
+    assert out.startswith("stage 4, decode … \n" + ("" if terminal else "    1 s"))

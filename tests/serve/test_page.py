@@ -114,6 +114,7 @@ def test_record_learn_transcribe_correct_delete(
 
         browser.run(f"{card}.querySelector('.epochs').value = 1")
         browser.run(f"{card}.querySelector('.learn').click()")
+        eventually(browser, f"{card}.querySelector('progress ~ p')?.textContent")
         eventually(browser, f"['done', 'failed'].includes({card}.dataset.state)", PATIENCE)
         assert "unseen sentences" in browser.run(f"return {card}.querySelector('.status').textContent")
         check_accessibility(browser)

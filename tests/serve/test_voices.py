@@ -251,6 +251,10 @@ def test_however_a_job_ends_no_text_of_it_is_left(serving, recordings, texts, ru
         running.send("POST", "voices/anna/learn", epochs=20)
         eventually((work / "data/text").is_file)
         if end == "cancelled":
+            progress = lambda: running.send("GET", "voices/anna").json()["job"]["progress"]  # noqa: E731
+            eventually(lambda: "seconds_left" in progress() and "epoch" in progress())
+            shown = progress()
+            assert (shown["step"], shown["epochs"]) == ("checking on held-out sentences", 20)
             running.send("DELETE", "voices/anna/learn")
         elif end == "failed":
             running.server.jobs.process.kill()

@@ -11,6 +11,7 @@ from ia3_speech import attach, load_adapter, load_base
 from ia3_speech.adapters.record import PEFT_WEIGHTS, read_record
 from ia3_speech.commands import score
 from ia3_speech.common.errors import TrainingError
+from ia3_speech.common.progress import Progress
 from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
@@ -30,7 +31,6 @@ from ia3_speech.training.multi_adapter import (
 from ia3_speech.training.replay import read_replay
 from ia3_speech.training.run import run_lock
 from ia3_speech.training.speakers import adapt_to_speakers
-from ia3_speech.training.steps import Progress
 from tests.commands.test_train import NO_DROPOUT, record
 
 
@@ -77,7 +77,7 @@ def test_a_task_ends_where_it_would_have_ended_alone(tiny_base, place, monkeypat
         cache = FeatureCache(base, None, 1e9)
         named = [Task(name, *tasks[name]) for name in names]
         trainer = MultiAdapterTrainer(named, options, options.learning_rate, cache, replay)
-        trainer.run(Progress(1, "epoch", hidden=True))
+        trainer.run(Progress(1, "training", hidden=True))
         return trainer
 
     both, alone = train(["s0", "s1"]), train(["s1"])

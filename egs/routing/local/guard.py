@@ -115,7 +115,7 @@ def recognize(session: Session, options: Options, name: str) -> None:
 
     recognizer = replace(systems["base"], router=every_system)
     for first in range(0, len(missing), CHUNK):
-        pairs = [*load_utterances(missing[first : first + CHUNK], on_error="skip", progress=False)]
+        pairs = [*load_utterances(missing[first : first + CHUNK], on_error="skip", progress=None)]
         pairs = [pair for pair in pairs if len(pair[1]) <= recognizer.max_seconds * SAMPLE_RATE]
         pairs.sort(key=lambda pair: len(pair[1]))
         for start in range(0, len(pairs), BATCH):

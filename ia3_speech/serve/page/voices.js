@@ -144,8 +144,12 @@ function follow(card, status, first) {
   status.after(make("div", {}, bar, text, make("div", { className: "row" }, cancel)));
   const show = (job) => {
     if (job.progress) {
-      bar.value = job.progress.share;
-      text.textContent = t("job_epoch", job.progress);
+      const { step, epoch, share, seconds_left: left } = job.progress;
+      if (share === undefined) bar.removeAttribute("value"); // it then shows only that something runs
+      else bar.value = share;
+      const parts = [t(step), epoch && t("job_epoch", job.progress),
+        left && t(left < 120 ? "job_seconds" : "job_minutes", { left: number(left < 120 ? left : left / 60) })];
+      text.textContent = parts.filter(Boolean).join(", ");
     }
     if (card.dataset.state !== job.state) status.textContent = t(`job_${job.state}`);
     card.dataset.state = job.state;
