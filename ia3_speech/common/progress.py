@@ -4,7 +4,7 @@
     with Progress(None, "exporting the graph"): ...
 
 In a log: `decoding: 40 %, about 45 s left`, or `exporting the graph: 40 s so far`. IA3_SPEECH_PROGRESS names
-a terminal that shows the bar while stderr is a log (recipes/utils/run), or a file that holds the current line
+a terminal that shows the bar in place of the log (recipes/utils/run), or a file that holds the current line,
 for another program (recipes/utils/stages.sh).
 """
 
@@ -107,7 +107,7 @@ class Progress(tqdm):
                 if Progress.watcher:
                     Progress.watcher(self)
                 self.write_status(self.line)
-                is_due, line = self.seconds >= next_line and not self.is_drawn, self.line
+                is_due, line = self.seconds >= next_line and not (self.is_drawn or self.status), self.line
             if is_due:  # without the lock, since another thread may hold the log's and wait for this one
                 next_line += NEXT_LINE
                 logger.info("%s", line)

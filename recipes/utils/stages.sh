@@ -213,10 +213,14 @@ step() {
 # progress MESSAGE: while a step runs, the seconds so far and what is in log/.progress: each second on a terminal, behind
 # MESSAGE, else each 30 seconds in a line. Of its input the lines of epochs and folds. At the end MESSAGE again.
 progress() {
-  local line status code start=$SECONDS next=$((SECONDS + 30)) again=$'\n' here=$'\r\033[K'
+  local part line="" status code start=$SECONDS next=$((SECONDS + 30)) again=$'\n' here=$'\r\033[K'
   if [[ -t 1 ]]; then again=$here next=$SECONDS; fi
-  while code=0; IFS= read -r -t 1 line || code=$?; [[ $code == 0 || $code -gt 128 ]]; do # above 128: no line in a second
-    if [[ $code == 0 && $line =~ ^\ *(epoch|fold)\  ]]; then printf '%s%s\n' "$again" "$line"; [[ -t 1 ]] || again=""; fi
+  while code=0; IFS= read -r -t 1 part || code=$?; [[ $code == 0 || $code -gt 128 ]]; do # above 128: a second has passed
+    line+=$part # which may be in the middle of a line
+    if [[ $code == 0 ]]; then
+      if [[ $line =~ ^\ *(epoch|fold)\  ]]; then printf '%s%s\n' "$again" "$line"; [[ -t 1 ]] || again=""; fi
+      line=""
+    fi
     [[ $SECONDS -ge $next ]] || continue
     status=$(cat "$exp/log/.progress") status="$((SECONDS - start)) s${status:+, $status}"
     if [[ -t 1 ]]; then

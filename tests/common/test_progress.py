@@ -24,15 +24,14 @@ def lines(caplog, monkeypatch):
     return wait
 
 
-def test_the_innermost_work_is_in_the_log_until_it_ends(lines, tmp_path, monkeypatch):
-    monkeypatch.setenv("IA3_SPEECH_PROGRESS", str(tmp_path / "status"))
+def test_the_innermost_work_is_in_the_log_until_it_ends(lines):
     with Progress(4, "training") as outer:
         outer.begin_epoch("training", 1, 2)
         outer.update(0.5)
         assert lines().startswith("training, epoch 1 of 2: 12 %, about ")
         with Progress(None, "recognising dev"):
-            assert lines() == f"recognising dev: {(tmp_path / 'status').read_text().split(': ')[1]}"
+            assert lines().startswith("recognising dev: ") and lines().endswith(" s so far")
         outer.update(3.5)
         assert lines() == "training, epoch 1 of 2: 100 %", "what follows is not in the estimate: no 0 s left"
-    assert Progress.running == [] and (tmp_path / "status").read_text() == ""
+    assert Progress.running == []
     assert [*Progress(iter([1, 2]), "hidden", hidden=True)] == [1, 2]

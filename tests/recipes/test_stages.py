@@ -78,12 +78,14 @@ def test_a_long_step_shows_its_time_and_what_its_command_does(tmp_path, terminal
     stages = (RECIPES / "utils/stages.sh").read_text().replace("SECONDS + 30", "SECONDS + 1")
     loop = "for seconds in Progress([2, 2], 'decoding'): time.sleep(seconds)"
     (tmp_path / "work.py").write_text(f"import time; from ia3_speech.common.progress import Progress\n{loop}")
-    step = "exp=x stop_stage=9; mkdir -p x/log; step 'stage 4, decode' run x/log/a.log python work.py"
-    (tmp_path / "run.sh").write_text(f"set -euo pipefail\n{stages}\n{step}\n")
+    job = "job() { printf 'epoch 1: lo'; sleep 2; echo ss; run x/log/a.log python work.py; }"
+    step = "exp=x stop_stage=9; mkdir -p x/log; step 'stage 4, decode' job"
+    (tmp_path / "run.sh").write_text(f"set -euo pipefail\n{stages}\n{job}\n{step}\n")
     command = ["script", "-qec", "bash run.sh", "/dev/null"] if terminal else ["bash", "run.sh"]
     paths = {"PATH": f"{RECIPES}/utils:{os.environ['PATH']}", "PYTHONPATH": str(RECIPES.parent)}
     out = subprocess.run(command, cwd=tmp_path, env=os.environ | paths, capture_output=True, text=True).stdout
     assert re.search(r"\d s, decoding: 50 %, about [12] s left", out), out
-    erased = re.escape("\x1b[K") if terminal else ""
-    assert re.search(rf"\n{erased}stage 4, decode … \d+ s\n$", out), out
+    erased = "\x1b[K" if terminal else ""
+    assert f"\n{erased}epoch 1: loss\n" in out and "decoding" not in (tmp_path / "x/log/a.log").read_text()
+    assert re.search(rf"\n{re.escape(erased)}stage 4, decode … \d+ s\n$", out), out
     assert out.startswith("stage 4, decode … \n" + ("" if terminal else "    1 s"))
