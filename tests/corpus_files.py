@@ -1,6 +1,8 @@
 """Small corpora for tests: audio files of noise, and the content of a data directory."""
 
-from collections.abc import Mapping
+import resource
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,17 @@ SPEECHOCEAN762_SPEAKERS = {
     "0024": ("test", "f", 11), "1030": ("test", "m", 27),
 }  # fmt: skip
 SPEECHOCEAN762_TEXTS = ("WE CALL IT BEAR", "IT'S A LADDER")
+
+
+@contextmanager
+def full_disk(bytes_left: int) -> Iterator[None]:
+    """A limit of file sizes stands in for a full disk: the system refuses to write on."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def noise(path: Path, seconds: float = 1.5) -> Path:

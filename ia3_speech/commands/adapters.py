@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from ia3_speech.adapters import hub, registry
 from ia3_speech.adapters.card import BIOMETRIC, card_title, score_line, update_card
-from ia3_speech.adapters.record import GATE, read_summary
+from ia3_speech.adapters.record import GATE, GUARD, read_summary
 from ia3_speech.adapters.spec import AdapterSpec, parse_sum, short_name, term_at
 from ia3_speech.adapters.weights import format_spreads, read_weights, spreads, vectors_in
 from ia3_speech.common.errors import AdapterError, UserError
@@ -135,14 +135,17 @@ def register(
 def check_and_register(
     source: Path, name: str, search_files: Mapping[str, bytes] | None = None, **options: Any
 ) -> None:
-    """Register an adapter with `registry.register`, after a check of tensors and gate, and print it."""
+    """Register an adapter with `registry.register`, after a check of tensors, gate and rule, and print it."""
     from ia3_speech.adapters.io import check_finite  # loads torch
     from ia3_speech.routing.gate import read_gate
+    from ia3_speech.routing.guard import read_rule
 
     check_finite(read_weights(source, "pt"), f"{source}:")
     fingerprint = read_summary(source).get("fingerprint")
     if fingerprint and (source / GATE).is_file():
-        read_gate(source, fingerprint)  # raises where it is damaged
+        read_gate(source, fingerprint)  # raises where it is damaged, as `read_rule`
+    if (source / GUARD).is_file():
+        read_rule(source, fingerprint)
     target, names = registry.register(source, name, search_files=search_files, **options), search_files or ()
     print(f"{target.name}: registered in {target.parent}{' with ' * bool(names)}{', '.join(names)}")
 

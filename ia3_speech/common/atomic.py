@@ -18,6 +18,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ia3_speech.common.errors import UserError
+
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
@@ -57,12 +59,12 @@ def replacing(path: Path | str) -> Iterator[Path]:
                     raise
             else:
                 new.replace(path)
-    except OSError as error:  # a full disk: the error has no name, or a name that the user does not know
-        if error.errno and str(error.filename or temporary).startswith(str(temporary)):
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise
-    except Exception as error:  # safetensors reports a full disk as a different error
-        if code := re.search(r"\(os error (\d+)\)", str(error)):
+    except Exception as error:
+        # A full disk: the error has no name, or a name that the user does not know. shutil.copytree and
+        # safetensors tell its number in their messages only.
+        code = re.search(r"(?:\[Errno |\(os error )(\d+)", str(error))
+        name = str(getattr(error, "filename", None) or temporary)
+        if code and name.startswith(str(temporary)) and not isinstance(error, UserError):
             raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
         raise
     finally:

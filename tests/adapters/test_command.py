@@ -59,6 +59,9 @@ def test_register_list_show_remove(run, adapter):
         "  all  value               7  0.500  0.500  0.500     100.0%       0.0%\n"
     )
     assert run("remove", "speaker42") == (0, f"speaker42: removed from {home}\n", "")
+    (adapter / "guard.json").write_text(5_000_000 * " ")
+    assert "guard.json: larger than 64 kB" in run("register", adapter, "speaker42").err
+    assert registry.registered_names() == []
     assert registry.registered_names() == []
 
 

@@ -14,13 +14,12 @@ import pytest
 import soundfile
 import torch
 import yaml
+from corpus_files import full_disk
 from safetensors.torch import load_file
 from tiny_models import PIECE_TOKENIZERS, tiny, tiny_processor
 
 from ia3_speech import attach, load_adapter, load_base
 from ia3_speech.adapters.record import PEFT_WEIGHTS, read_record
-from ia3_speech.commands.train import main
-from ia3_speech.common.cli import command
 from ia3_speech.common.errors import TrainingError
 from ia3_speech.data.kaldi.directory import write_data_directory
 from ia3_speech.data.utterance import Utterance
@@ -300,25 +299,13 @@ def test_vectors_are_held_near_one(options, expected, place):
         torch.testing.assert_close(p, torch.full_like(p, 1.5 if ia3.is_head(name) else expected))
 
 
-def train_on_a_full_disk(words: list[str], bytes_left: int, messages: Path) -> None:
-    import resource
-
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, bytes_left))
-    sys.stderr = messages.open("w", buffering=1)
-    command(main, words)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="limits of file sizes are POSIX")
-def test_a_full_disk_leaves_the_last_checkpoint(place):
-    """A limit of file sizes stands in for a full disk: the system refuses to write on."""
+def test_a_full_disk_leaves_the_last_checkpoint(place, run_command):
     train(options_of(place, epochs=1))
     size = (place / "exp/checkpoints/last.pt").stat().st_size
 
     words = ["--base", place / "base", "--train", place / "train", "--dev", place / "dev", "--epochs", 1]
-    words = [str(word) for word in (*words, "--out", place / "full")]
-    process = forked(train_on_a_full_disk, words, size - 4096, place / "messages")
-    process.join()
-    last = (place / "messages").read_text().splitlines()[-1]
-    assert process.exitcode == 1 and last.startswith("error: ") and "File too large" in last
+    with full_disk(size - 4096):
+        done = run_command("train", *words, "--out", place / "full")
+    last = done.err.splitlines()[-1]
+    assert done.code == 1 and last.startswith("error: ") and "File too large" in last
     assert "(run it again" in last and not list((place / "full/checkpoints").iterdir())

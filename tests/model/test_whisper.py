@@ -508,3 +508,14 @@ def test_control_tokens_in_a_text_are_plain_characters():
         assert max(ids) < 256 and vocabulary.decode(ids) == text
     with pytest.raises(UserError, match="`task` is 'sing'"):
         LoadOptions(task="sing")
+
+
+def test_a_warning_counts_the_hot_words_that_the_prompt_does_not_hold(folder, tmp_path, caplog):
+    terms = [f"term{number:03d}" for number in range(100)]
+    (tmp_path / "terms.txt").write_text("\n".join(terms))
+    asr = load(folder, hotwords=tmp_path / "terms.txt")
+    asr.transcribe(WAVES[0])
+    search = asr.recognizer.search
+    cut = len(terms) - len(search.terms)
+    assert 0 < cut < 100 and search.terms == (*terms[cut:],)
+    assert caplog.text.count(f"100 hot words: the first {cut} are left out") == 1 == len(caplog.messages)

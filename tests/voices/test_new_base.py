@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from corpus_files import full_disk, names
 from tiny_models import random_adapter
 
 from ia3_speech.adapters import registry
@@ -74,6 +75,10 @@ def test_a_voice_learns_from_a_start_that_the_folds_accept(new_base, run_command
 def test_what_is_stored_is_shown_and_exported(new_base, run_command, tmp_path):
     shown = run_command("voices", "show", "anna").out
     assert "7 recordings" in shown and f"base {new_base.parent / 'base'}" in shown
+    with full_disk(2_000):
+        done = run_command("voices", "export", "anna", "--out", tmp_path / "out")
+    assert done.code == 1 and done.err == f"error: {tmp_path / 'out'}: File too large\n"
+    assert "out" not in names(tmp_path)
     done = run_command("voices", "export", "anna", "--out", tmp_path / "out")
     assert done.out == f"{tmp_path / 'out'}: adapters, recordings\n"
     assert len([*(tmp_path / "out/recordings/audio").iterdir()]) == 7

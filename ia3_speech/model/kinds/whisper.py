@@ -65,7 +65,8 @@ class Tokens(Vocabulary):
     def encode(self, text: str, drop_unknown: bool = False) -> list[int]:
         """The tokens of a text, in which `<|endoftext|>` is these characters and no control token."""
         pieces = re.split(r"(?<=<)(?=\|)", f" {text}") if text else []
-        return [id for piece in pieces for id in self.tokenizer(piece, add_special_tokens=False).input_ids]
+        options = {"add_special_tokens": False, "verbose": False}  # without a warning of a long text
+        return [id for piece in pieces for id in self.tokenizer(piece, **options).input_ids]
 
     def decode(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(list(ids), skip_special_tokens=True).strip()

@@ -1,10 +1,12 @@
 """The search of a Whisper base, which writes texts from its encoder's output (see `kinds.whisper`)."""
 
+import logging
 import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -12,12 +14,15 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ia3_speech.common.errors import SearchError
+from ia3_speech.common.formatting import plural
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.model.hypotheses import NAN, Hypothesis, Logits, TimedWord
 from ia3_speech.model.ia3 import using_rows
 from ia3_speech.model.int8 import compute_int8
 from ia3_speech.model.sharing import structural_copy
+
+logger = logging.getLogger(__name__)
 
 MIN_SILENCE = 0.6  # OpenAI's limit of the probability that nobody speaks, for a text beyond the other limits
 MAX_COMPRESSION, MIN_LOG_PROBABILITY = 2.4, -1.0  # OpenAI's limits, beyond which a text is decoded again
@@ -242,9 +247,17 @@ class Generation:
         return hypotheses
 
     def prompted(self, terms: Sequence[str], language: str | None = None) -> "Generation":
-        """This search with terms, which may occur in the audio, in its prompt, and in another language."""
+        """This search with terms, which may occur in the audio, in its prompt, and in another language. The
+        prompt takes at most half of the tokens that the decoder holds: a warning tells how many of the first
+        terms are left out."""
         self.base.check_language(language := language or self.language)
         terms = tuple(dict.fromkeys([*self.terms, *terms]))
+        most, encode = self.base.model.config.max_target_positions // 2 - 1, self.base.vocabulary.encode
+        lengths = accumulate(len(encode(f"{term},")) for term in reversed(terms))
+        if cut := len(terms) - sum(length <= most for length in lengths):
+            why = f"Whisper's prompt holds {most} tokens"
+            logger.warning("%s: the first %d are left out (%s)", plural(len(terms), "hot word"), cut, why)
+        terms = terms[cut:]
         return replace(self, language=language, terms=terms, again=[])
 
     @property
@@ -254,9 +267,8 @@ class Generation:
 
     @cached_property
     def prompt_tokens(self) -> tuple[int, ...]:
-        """The tokens before a text: the prompt's, at most half of what the decoder holds, and the prefix."""
-        most = self.base.model.config.max_target_positions // 2 - 1
-        ids = self.base.vocabulary.encode(self.prompt)[-most:]
+        """The tokens before a text: the prompt's and the prefix."""
+        ids = self.base.vocabulary.encode(self.prompt)
         prompt = (self.base.model.generation_config.prev_sot_token_id, *ids) if ids else ()
         return prompt + self.base.prefix(self.language)
 
