@@ -263,6 +263,8 @@ def fact_table(record: Mapping[str, Any], counts: Mapping[str, int]) -> str:
     if seconds := values.get("audio_seconds"):
         hours = f"{seconds / 3600:.1f} hours" if seconds >= 600 else f"{seconds / 60:.1f} minutes"
         amount.append(f"{hours} of audio")
+    amount += [plural(values["speakers"], "speaker")] if "speakers" in values else []
+    amount += [f"SHA-256 {training['data_sha256'][:12]}"] if "data_sha256" in training else []
     rows = {
         "base": base,
         "architecture": fingerprint and f"{describe_base(fingerprint)} in {fingerprint.get('dtype')}",

@@ -33,9 +33,10 @@ from ia3_speech.adapters.record import (
     write_record,
 )
 from ia3_speech.common.errors import HubError, UserError
+from ia3_speech.common.formatting import in_columns
 
 # Entries of a training's record that are published beside its numbers; paths and utterances stay private
-PUBLIC = ("classes", "dataset", "precision", "precision_reason", "note")
+PUBLIC = ("classes", "data_sha256", "dataset", "precision", "precision_reason", "note")
 
 
 def is_repo_id(text: str) -> bool:
@@ -73,10 +74,17 @@ def adapter_fault(folder: Path) -> str | None:
 
 
 def push(
-    folder: Path, repo: str, *, private: bool = False, base: str | None = None, consent: bool = False
+    folder: Path,
+    repo: str,
+    *,
+    private: bool = False,
+    base: str | None = None,
+    consent: bool = False,
+    dry_run: bool = False,
 ) -> str:
-    """Publish the files of `copy_publishable` as one commit; returns the address of the page. The command
-    `adapters push` explains the options.
+    """Publish the files of `copy_publishable` as one commit; returns the address of the page. With `dry_run`
+    nothing is sent, and the names and sizes of the files and the card are returned. The command `adapters
+    push` explains the options.
 
     A missing repository is created; with `private`, a public repository is refused. Files of an older adapter
     are deleted. Raises HubError if the account may not write there, or the Hub can't be reached; UserError if
@@ -97,6 +105,10 @@ def push(
     api = HfApi()
     with tempfile.TemporaryDirectory() as copies:
         copy_publishable(folder, Path(copies), repo, base)
+        if dry_run:
+            files = sorted(Path(copies).iterdir())
+            rows = in_columns([(file.name, f"{file.stat().st_size:,} bytes") for file in files], left=(0,))
+            return "\n".join([*rows, "", Path(copies, CARD).read_text("utf-8").rstrip()])
         with hub_errors(repo, cached=False):
             api.create_repo(repo, private=private or None, exist_ok=True)
             if private and not api.repo_info(repo).private:

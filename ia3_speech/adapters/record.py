@@ -61,6 +61,7 @@ class Config(TypedDict, total=False):
 class Training(TypedDict, total=False):
     data: str | None  # the data directory; `dataset`: its name, of an adapter from another machine
     dataset: str
+    data_sha256: str  # of its texts and audio files, `training.data.data_digest`
     trained_on: list[str]  # utterances
     corrections: dict[str, int]  # utterance → CRC-32 of its text
     classes: list[str]

@@ -215,7 +215,12 @@ def gate(
 
 
 def push(
-    adapter: str, repo: str, private: bool = False, base: str | None = None, consent: bool = False
+    adapter: str,
+    repo: str,
+    private: bool = False,
+    base: str | None = None,
+    consent: bool = False,
+    dry_run: bool = False,
 ) -> None:
     """Publish an adapter on the Hugging Face Hub (log in with `hf auth login`, or set HF_TOKEN).
 
@@ -225,9 +230,10 @@ def push(
         private: only your account can see it.
         base: the base's id on the Hub, if the adapter records a local folder.
         consent: confirm that the person to whose voice it was fitted agrees to its publication.
+        dry_run: print the files and the card that would be published, and send nothing.
     """
-    folder = registry.resolve_adapter(adapter)
-    print(f"{hub.push(folder, repo, private=private, base=base, consent=consent)}: pushed")
+    options = {"private": private, "base": base, "consent": consent, "dry_run": dry_run}
+    print(hub.push(registry.resolve_adapter(adapter), repo, **options) + ("" if dry_run else ": pushed"))
 
 
 def pull(repo: str, name: str | None = None, revision: str | None = None, force: bool = False) -> None:

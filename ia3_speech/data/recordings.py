@@ -3,6 +3,7 @@
 import io
 import os
 import stat
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,6 @@ ACCEPTED = (
     "accepted are float samples, {array, sampling_rate}, {bytes, path}, a path, the bytes of an audio file, "
     "and decoders with get_all_samples()"
 )
-UNDECODED = '(or leave decoding to ia3-speech: dataset.cast_column("audio", datasets.Audio(decode=False)))'
 
 # Also tensors and torchcodec's decoders, whose types are not imported here.
 AudioInput = str | os.PathLike[str] | BinaryIO | bytes | np.ndarray | dict[str, Any] | Any
@@ -160,6 +160,14 @@ def is_one_recording(audio: Any) -> bool:
     if isinstance(audio, str | os.PathLike | bytes | bytearray | dict) or not isinstance(audio, Iterable):
         return True
     return any(hasattr(audio, name) for name in ("read", "__array__", "get_all_samples"))
+
+
+def read_columns_undecoded() -> None:
+    """Where torchcodec is missing, let `datasets` yield its audio as by `Audio(decode=False)`, which
+    `to_waveform` decodes, instead of an ImportError."""
+    datasets = sys.modules.get("datasets")
+    if datasets and not datasets.config.TORCHCODEC_AVAILABLE:
+        datasets.Audio.decode_example = lambda audio, cell, **_: cell
 
 
 def to_waveform(audio: Any, sampling_rate: int = SAMPLE_RATE) -> np.ndarray:

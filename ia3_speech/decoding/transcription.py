@@ -26,7 +26,13 @@ import numpy as np
 from ia3_speech.adapters.spec import BASE_ALONE, AdapterSpec, parse_adapter
 from ia3_speech.common.errors import AudioError
 from ia3_speech.data.audio import SAMPLE_RATE, load_channels
-from ia3_speech.data.recordings import UNDECODED, AudioInput, Recording, as_recording, is_one_recording
+from ia3_speech.data.recordings import (
+    AudioInput,
+    Recording,
+    as_recording,
+    is_one_recording,
+    read_columns_undecoded,
+)
 from ia3_speech.data.utterance import Problem, find_problem, load_checked
 from ia3_speech.decoding.recognizer import Recognizer, pools
 from ia3_speech.decoding.segments import PostProcessor, make_segments, written_text
@@ -76,16 +82,14 @@ class Transcriber:
             on_error: "skip": unusable audio has no text, and its `problem` gives the reason.
 
         Raises:
-            AudioError: a recording can't be used, and `on_error` is "fail"; or `datasets` can't decode it.
+            AudioError: a recording can't be used, and `on_error` is "fail".
             UserError: as `with_adapter`.
         """
         transcriber = self if adapter is None else self.with_adapter(adapter)
         single = is_one_recording(recordings)
+        read_columns_undecoded()
         recordings = [recordings] if single else recordings
-        try:
-            sources = [as_recording(recording, sampling_rate) for recording in recordings]
-        except ImportError as error:  # a column of `datasets`
-            raise AudioError(f"{error} {UNDECODED}") from None
+        sources = [as_recording(recording, sampling_rate) for recording in recordings]
         results = []
         for result in transcriber.transcripts(sources, with_words=word_timestamps):
             if not result.usable and on_error == "fail":

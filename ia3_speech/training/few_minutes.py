@@ -50,7 +50,7 @@ def train_on_few(options: TrainingOptions, base: Base | None = None) -> dict[str
     DataError if the options or the data can't be used, or another run is writing to `options.out`.
 
     Returns:
-        The contents of train.json: `run_record`; seconds, speakers; the results of cross-validation:
+        The contents of train.json: `run_record`; seconds; the results of cross-validation:
         `Adaptation.record`, held_out_errors (utterance → word errors, by the adapter of the fold that holds
         it out), start_dev_wer and dev_wer, change_ci (of the relative change, 95 %), better (share of the
         bootstrap's draws with fewer errors than the base); suspicious: utterances whose text should be
@@ -81,7 +81,6 @@ def train_on_few(options: TrainingOptions, base: Base | None = None) -> dict[str
         speakers = {example.utterance.speaker for example in examples}
         summary = {
             **run_record(base, options, examples),
-            "speakers": len(speakers),
             "suspicious": suspicious(examples, measures, len(base.vocabulary.tokens), options.train),
             **validation_record(measures, adaptation, [result for _, result in folds]),
             **({"init_adapter": start} if start else {}),

@@ -22,7 +22,7 @@ from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.ia3 import attachment, parameter_table
 from ia3_speech.model.precision import choose_precision
 from ia3_speech.training.config import SharedOptions, TrainingOptions, check_options, method_config, to_yaml
-from ia3_speech.training.data import Example, read_examples
+from ia3_speech.training.data import Example, data_digest, read_examples
 from ia3_speech.training.feature_cache import switch_off_dropout
 from ia3_speech.training.replay import read_replay
 from ia3_speech.training.trainer import CHECKPOINT, Trainer
@@ -121,8 +121,9 @@ def train(options: TrainingOptions, base: Base | None = None) -> dict[str, Any]:
 
 
 def run_record(base: Base, options: SharedOptions, examples: Sequence[Example]) -> dict[str, Any]:
-    """The entries of train.json that all runs have: trainable (parameters), seed, precision and its reason,
-    utterances and audio_seconds of the training set; noise, noise_snr and reverb, if they are used."""
+    """The entries of train.json that all runs have: trainable (parameters), seed, precision and its reason;
+    utterances, audio_seconds, speakers (their number) and data_sha256 of the training set; noise, noise_snr
+    and reverb, if they are used."""
     augmentation = {"noise": options.noise, "noise_snr": options.noise and options.noise_snr}
     augmentation["reverb"] = options.reverb
     return {
@@ -132,6 +133,8 @@ def run_record(base: Base, options: SharedOptions, examples: Sequence[Example]) 
         "precision_reason": base.precision_reason,
         "utterances": len(examples),
         "audio_seconds": round(sum(example.seconds for example in examples), 1),
+        "speakers": len({example.utterance.speaker for example in examples}),
+        "data_sha256": data_digest(examples),
         **{name: str(value) for name, value in augmentation.items() if value},
     }
 

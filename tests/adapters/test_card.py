@@ -16,7 +16,8 @@ RECORD = {
     "labels": {"speaker": "42", "accent": "scots", "language": "en-GB"},
     "training": {
         "data": "/home/ann/data/medical_notes/train", "utterances": 1412, "audio_seconds": 3240.0, "seed": 1,
-        "epochs": 8, "learning_rate": 0.01, "dev_wer": 0.3125, "seconds": 99.0,
+        "speakers": 57, "data_sha256": "0a1b2c3d4e5f60718293", "epochs": 8, "learning_rate": 0.01,
+        "dev_wer": 0.3125, "seconds": 99.0,
     },
     "scores": [
         {
@@ -34,7 +35,7 @@ ROWS = """\
 | placements | key (9,216 parameters), value (9,216 parameters), ffn (36,864 parameters) |
 | layers | all |
 | for | speaker 42, accent scots, language en-GB |
-| trained on | medical_notes/train, 1,412 utterances, 0.9 hours of audio |
+| trained on | medical_notes/train, 1,412 utterances, 0.9 hours of audio, 57 speakers, SHA-256 0a1b2c3d4e5f |
 | training | epochs: 8, learning rate 0.01, seed 1, WER of the dev set 31.2% |
 """
 

@@ -196,6 +196,9 @@ def test_push_and_pull(run, server, adapter, tmp_path, monkeypatch):
     source = adapter(base="/home/ann/models/my-base")
     (source / ".hidden").write_text("")
     (source / "notes.txt").write_text("/home/ann")
+    code, out, _ = run("push", source, "me/clinic", "--dry-run", token="", endpoint="http://127.0.0.1:9")
+    assert code == 0 and out.startswith("README.md ") and "| base | my-base |" in out
+    assert "adapter_model.safetensors  " in out and "notes.txt" not in out and "/home" not in out
     code, out, _ = run("push", source, "me/clinic")
     assert (code, out) == (0, f"{server.url}/me/clinic: pushed\n")
     there = server.repositories["me/clinic"]

@@ -4,9 +4,9 @@ import pickle
 
 import numpy as np
 import torch
-from tiny_models import noise_waves
+from corpus_files import noise
 
-from ia3_speech import AdapterCallback, attach, load_base
+from ia3_speech import AdapterCallback, attach, load, load_base
 from ia3_speech.adapters.record import read_record
 from ia3_speech.data.kaldi.directory import read_data_directory
 from ia3_speech.data.utterance import load_utterance
@@ -35,11 +35,14 @@ def test_collate_can_be_pickled_for_spawned_workers(tiny_base):
 
 
 def test_checkpoints_hold_the_adapters_labels_and_weight_decay_spares_it(tiny_folder, tmp_path):
+    """The rows are a dataset with a column of audio, which is decoded without torchcodec."""
+    from datasets import Audio, Dataset
     from transformers import Trainer, TrainingArguments
 
     base = load_base(tiny_folder, device="cpu")
     model = attach(base.model)
-    rows = [{"audio": wave, "text": "go"} for wave in noise_waves(0.5, 0.5, 0.5, 0.5)]
+    files = [str(noise(tmp_path / f"{number}.wav", 0.5)) for number in range(4)]
+    rows = Dataset.from_dict({"audio": files, "text": ["go"] * 4}).cast_column("audio", Audio(16_000))
     arguments = TrainingArguments(
         str(tmp_path / "exp"), max_steps=2, save_steps=2, learning_rate=0.1, weight_decay=0.9, use_cpu=True,
         per_device_train_batch_size=2, remove_unused_columns=False, report_to="none",
@@ -53,6 +56,10 @@ def test_checkpoints_hold_the_adapters_labels_and_weight_decay_spares_it(tiny_fo
     trainer.train()
     assert all(torch.equal(tensor, model.get_parameter(name)) for name, tensor in frozen.items())
     assert read_record(tmp_path / "exp/checkpoint-2/adapter")["labels"] == {"accent": "scots"}
+    asr = load(tiny_folder)
+    assert [each.text for each in asr.transcribe(rows["audio"])] == [
+        each.text for each in asr.transcribe(files)
+    ]
 
 
 def test_the_shipped_base_works_without_us(base_folder, shared_data):
