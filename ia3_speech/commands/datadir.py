@@ -81,8 +81,9 @@ def segment(
 ) -> None:
     """Cut long recordings and their texts at pauses, so that they can be trained on.
 
-    CTC segmentation (Kürzinger et al. 2020) aligns text and audio; parts that do not align are left out, and
-    listed in TARGET.dropped.txt. Shorter utterances stay as they are.
+    CTC segmentation (Kürzinger et al. 2020) aligns text and audio; parts that do not align, and recordings
+    whose text fits hardly better than in reverse order, are left out, and listed in TARGET.dropped.txt.
+    Shorter utterances stay as they are.
 
     Args:
         source: the data directory with long recordings.

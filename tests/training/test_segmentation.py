@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from corpus_files import sound_directory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -91,3 +92,19 @@ def test_the_command_cuts_drops_and_lists(spoken, base_folder, tmp_path, run_com
     assert all(u.end - u.start <= 12 and "zebras" not in u.text for u in cut)
     for told in (result.err, (tmp_path / "out.dropped.txt").read_text()):
         assert "a-1, " in told and "zebras" in told
+
+
+def test_wrong_texts_and_an_untrained_base_are_refused(spoken, base_folder, save_base, tmp_path, run_command):
+    """Before, both were cut into segments without a word."""
+    waves = {f"{n}-1": np.concatenate([load_audio(u.source) for u in spoken[5 * n :][:5]]) for n in (0, 1)}
+    texts = {f"{n}-1": " ".join(u.text for u in spoken[5 * n :][:5]) for n in (0, 1)}
+    right = sound_directory(tmp_path / "right", waves, texts)
+    wrong = sound_directory(tmp_path / "wrong", waves, texts | {"1-1": texts["0-1"]})
+    command = ("datadir", "segment", "--max-seconds", "12", "--min-score", "-9")
+    assert run_command(*command, "--base", base_folder, wrong, tmp_path / "out").code == 0
+    assert {u.id[:3] for u in read_data_directory(tmp_path / "out")} == {"0-1"}
+    assert "1-1, 0.00 to " in (tmp_path / "out.dropped.txt").read_text()
+    base = save_base(tmp_path / "untrained")
+    result = run_command(*command, "--base", base, right, tmp_path / "none")
+    assert result.code == 1 and "no recording aligns with its text" in result.err
+    assert "hardly better than reversed" in result.err and not (tmp_path / "none").exists()
