@@ -28,7 +28,7 @@ from ia3_speech.common.errors import UserError
 from ia3_speech.decoding.formats import parse_formats
 from ia3_speech.decoding.options import DictationOptions, LoadOptions, changed_fields
 from ia3_speech.decoding.recognizer import Compute, Recognizer
-from ia3_speech.decoding.search import SearchOptions, make_search
+from ia3_speech.decoding.search import BEAM_NUMBERS, SearchOptions, make_search
 from ia3_speech.decoding.segments import PostProcessor
 from ia3_speech.decoding.transcription import Transcriber
 from ia3_speech.decoding.vad import choose_method
@@ -44,7 +44,8 @@ logger = logging.getLogger(__name__)
 MAX_INPUT = 60.0  # seconds, for a base without a maximum: 0.4 GB of attention weights a layer
 MAX_SEARCHES = 8  # in memory, of adapters with language models
 MAX_GATES = 16  # in memory, for different sets of adapters
-GRAPH_OPTIONS = ("batch_seconds", "max_seconds", "vad", "scaling")  # of `LoadOptions`, for engine onnx
+# For engine onnx, of `LoadOptions` and `SearchOptions`
+GRAPH_OPTIONS = ("batch_seconds", "max_seconds", "vad", "scaling", "search", "lm", *BEAM_NUMBERS)
 
 
 class Session:
@@ -253,7 +254,7 @@ def load(
         refuse_for_graph(search, options, torch_only)
         from ia3_speech.onnx.session import load as load_graph
 
-        return load_graph(base, spec, options, post_process=post_process, split=split)
+        return load_graph(base, spec, options, search, post_process=post_process, split=split)
     warn_of_unused_searches(spec, search)
     from ia3_speech.adapters.load import base_of
     from ia3_speech.adapters.methods import add_user_method, load_any
@@ -275,12 +276,11 @@ def load(
 
 
 def refuse_for_graph(search: SearchOptions, options: LoadOptions, torch_only: dict[str, Any]) -> None:
-    """Raises UserError for an option that differs from its default and has no effect on a graph: all except
-    greedy search and `GRAPH_OPTIONS`."""
+    """Raises UserError for an option that differs from its default and needs PyTorch: all except
+    `GRAPH_OPTIONS`."""
     changed = [*(name for name, value in torch_only.items() if value), *changed_fields(options, search)]
-    greedy = ("search",) if search.search == "greedy" else ()
-    if name := next((name for name in changed if name not in GRAPH_OPTIONS + greedy), None):
-        raise UserError(f"`{name}` has no effect with `engine=onnx` (leave it out)")
+    if name := next((name for name in changed if name not in GRAPH_OPTIONS), None):
+        raise UserError(f"`{name}` needs PyTorch, and has no effect with `engine=onnx` (leave it out)")
 
 
 def is_guarded(spec: AdapterSpec, test_time: Any = None) -> bool:

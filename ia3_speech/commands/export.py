@@ -11,6 +11,7 @@ transformers.
 from pathlib import Path
 from typing import Literal
 
+from ia3_speech.adapters.record import STORED_LM
 from ia3_speech.adapters.spec import AdapterSpec, parse_sum
 from ia3_speech.common.atomic import replacing, unexpected_file
 from ia3_speech.common.cli import pip_install
@@ -75,3 +76,6 @@ def main(
         size = graph.stat().st_size / 2**20
     system = f"{loaded.name} with {spec}" if spec.terms else loaded.name
     print(f"{out}: {system}, {dtype}, {size:.0f} MiB")
+    if format == "onnx" and (loaded.folder / STORED_LM).is_file():
+        cost = ": of a new reader 26.2 instead of 17.4 % WER" * (loaded.name == "mini")
+        print(f"the search is greedy, without the base's language model{cost} (docs/onnx.md#language-model)")

@@ -66,7 +66,7 @@ def stored_calibrations(
 def find_scaling(base: "Base", spec: AdapterSpec, search_record: Mapping[str, Any]) -> Scaling | None:
     """The stored scaling of the single adapter, or, without an adapter, of the base, for a search, which is
     described as in decode.json; None if there is none. Raises UserError if the entry is no scaling."""
-    folder = Path(base.model.config.name_or_path)
+    folder = base.folder
     place = spec.terms[0].folder / METADATA if spec.terms else folder / BASE_CONFIDENCE
     stored = stored_calibrations(folder, spec, [search_record["search"]])
     if not stored or (entry := stored.get(search_key(search_record))) is None:
@@ -86,7 +86,7 @@ def uncalibrated(recognizer: "Recognizer") -> str | None:
     """A note for the end of a run whose confidences are not calibrated, although a calibration for another
     search is stored; else None."""
     base, spec = recognizer.base, recognizer.spec
-    stored = stored_calibrations(Path(base.model.config.name_or_path), spec)
+    stored = stored_calibrations(base.folder, spec)
     is_mine = recognizer.scaling or recognizer.test_time or search_key(recognizer.search_record) in stored
     if is_mine or not stored:
         return None
@@ -110,7 +110,7 @@ def storage_file(base: "Base", spec: AdapterSpec) -> Path:
             raise UserError("`store` needs a single adapter: a sum has no folder (take `out`)")
         own_record(spec.terms[0].folder)
         return spec.terms[0].folder / METADATA
-    folder = Path(base.model.config.name_or_path)
+    folder = base.folder
     if not folder.is_dir():
         raise UserError(f"`store`: the base {base.name} is not a folder (take `out`)")
     return folder / BASE_CONFIDENCE

@@ -157,7 +157,7 @@ class ModelOptions:
             recording, or piece of it (default: the adapter's, else en)
         task: task of a multilingual Whisper base: transcribe, or translate into English (default: transcribe)
         engine: onnx: ONNX Runtime, which starts in a second; --base is then the folder of a graph
-            (ia3-speech export --format onnx), and the search is greedy
+            (ia3-speech export --format onnx), and without --lm the search is greedy
     """
 
     adapter: str | None = None

@@ -161,14 +161,13 @@ def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str,
     if hotwords:
         base.require("hot words")
     terms = {"hotwords": options.hotwords, "hotword_weight": options.hotword_weight}  # a base has none
-    options = replace(options.complete(Path(base.model.config.name_or_path)), **terms)
+    options = replace(options.complete(base.folder), **terms)
     lm = None if options.lm == NO_LM else options.lm
     if options.search == "greedy" or (options.search is None and lm is None):
         search, record = base.greedy, {"search": "greedy"}
         if name := next((name for name in BEAM_NUMBERS if getattr(options, name) is not None), None):
             logger.warning("`%s` has no effect: without `lm` the search is greedy", name)
     else:
-        base.require("a language model")
         numbers = {name: value for name in BEAM_NUMBERS if (value := getattr(options, name)) is not None}
         search = BeamSearch(base.vocabulary, lm, **numbers)
         record = {"search": "beam", "lm": lm and str(lm)}

@@ -4,7 +4,8 @@
     base.logits(waves, [None, base.vectors(parse_sum("speaker42"))])        [(frames, V)] for each wave
 
 In: a folder with `model.onnx` and `graph.json`, which names the inputs. Out: the `Transcriber` that
-`ia3_speech.load` gives, with greedy search. Each row of a batch has its vectors; missing vectors are ones.
+`ia3_speech.load` gives, with greedy search, or beam search with a language model. Each row of a batch has its
+vectors; missing vectors are ones.
 """
 
 import os
@@ -28,10 +29,11 @@ from ia3_speech.data.text import Vocabulary
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
 from ia3_speech.decoding.options import LoadOptions
 from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.decoding.search import SearchOptions, make_search
 from ia3_speech.decoding.segments import PostProcessor
 from ia3_speech.decoding.transcription import Transcriber
 from ia3_speech.model.architectures import IA3Config
-from ia3_speech.model.hypotheses import GreedySearch
+from ia3_speech.model.hypotheses import GreedySearch, Search
 
 MODEL, DESCRIPTION = "model.onnx", "graph.json"
 
@@ -43,22 +45,18 @@ def load(
     folder: Path | str | None,
     spec: AdapterSpec = AdapterSpec(),  # noqa: B008  (immutable)
     options: LoadOptions = LoadOptions(),  # noqa: B008
+    search: SearchOptions = SearchOptions(),  # noqa: B008
     *,
     post_process: PostProcessor | None = None,
     split: bool = False,
 ) -> Transcriber:
     """A transcriber with a graph, and with an adapter or one for each request; see `ia3_speech.load`. Raises
-    UserError if the folder holds no graph, or it is damaged."""
+    UserError if the folder holds no graph, or it or the language model is damaged."""
     if folder is None:
         hint = "ia3-speech export --format onnx --base mini --out graph"
         raise UserError(f"`engine=onnx` needs the folder of a graph as `base` ({hint})")
-    base = OnnxBase.load(Path(folder))
-    recognizer = base.recognizer(spec)
-    recognizer = replace(
-        recognizer, batch_seconds=options.batch_seconds, scaling=options.scaling,
-        max_seconds=options.max_seconds or recognizer.max_seconds, vad=options.vad or recognizer.vad,
-    )  # fmt: skip
-    return Transcriber(recognizer, post_process, split, session=base)
+    base = replace(OnnxBase.load(Path(folder)), options=options, search_options=search)
+    return Transcriber(base.recognizer(spec), post_process, split, session=base)
 
 
 @dataclass(frozen=True)
@@ -83,6 +81,8 @@ class OnnxBase:
     stride: int
     minimum_samples: int
     maximum_seconds: float | None
+    options: LoadOptions = LoadOptions()  # noqa: RUF009  (immutable)
+    search_options: SearchOptions = SearchOptions()  # noqa: RUF009
     hallucinates_on_silence: ClassVar[bool] = False
     abilities: ClassVar[frozenset[str]] = frozenset({"alternatives"})
     task: ClassVar[str] = "transcribe"
@@ -109,21 +109,28 @@ class OnnxBase:
         """Write the description into `folder`."""
         record = asdict(self)
         record["vocabulary"]["special"] = sorted(self.vocabulary.special)
-        del record["folder"]
+        del record["folder"], record["options"], record["search_options"]
         write_json(self.folder / DESCRIPTION, record)
 
     def recognizer(self, spec: AdapterSpec) -> Recognizer:
         """The recogniser of a request. Raises UserError for a choice by audio, and as `read`."""
         if spec.choice or spec.channels or spec.guard:
             raise UserError(f"{spec}: a graph takes an adapter or a sum (load the base itself)")
-        vectors = self.vectors(spec)
+        vectors, options = self.vectors(spec), self.options
         return Recognizer(
             self,
             spec,
+            *self.search,
+            options.scaling,
             compute=lambda waves, *_: self.logits(waves, [vectors] * len(waves)),
-            max_seconds=self.maximum_seconds or MAXIMUM_SECONDS,
-            vad="energy",
+            batch_seconds=options.batch_seconds,
+            max_seconds=options.max_seconds or self.maximum_seconds or MAXIMUM_SECONDS,
+            vad=options.vad or "energy",
         )
+
+    @cached_property
+    def search(self) -> tuple[Search, dict[str, Any]]:
+        return make_search(self.search_options, self)
 
     @cached_property
     def session(self) -> Any:
@@ -135,6 +142,9 @@ class OnnxBase:
         if hasattr(os, "sched_getaffinity"):  # taskset or a container may allow fewer cores than there are
             options.intra_op_num_threads = len(os.sched_getaffinity(0))
         return onnxruntime.InferenceSession(self.folder / MODEL, options)
+
+    def own_search(self, *_: Any) -> None:
+        """As `Base.own_search`: a search makes texts of the logits."""
 
     def timed(self, *_: Any) -> None:
         """As `Base.timed`: forced alignment finds the words."""

@@ -169,7 +169,7 @@ def general_gate(base: "Base", channels: int | None = None) -> SpeechStatistics:
     package's clips, which are measured once and stored in the user's folder. Raises UserError as
     `read_gate`."""
     stored = home() / "bases" / base.fingerprint["sha256"]
-    for folder in (Path(base.model.config.name_or_path), stored):
+    for folder in (base.folder, stored):
         if (folder / GATE).is_file():
             return read_gate(folder, base.fingerprint, channels)
     utterances = read_data_directory(GENERAL_SPEECH, spk_sort=False).utterances

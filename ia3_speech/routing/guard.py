@@ -136,7 +136,7 @@ def rule_of(folder: Path, base: "Base") -> Rule:
 
 def base_rule(base: "Base") -> Rule:
     """The rule in the base's folder; for a base without one, mini's. Raises UserError as `read_rule`."""
-    folder = Path(base.model.config.name_or_path)
+    folder = base.folder
     return read_rule(folder, base.fingerprint) if (folder / GUARD).is_file() else read_rule(MINI)
 
 

@@ -45,8 +45,8 @@ logger = logging.getLogger(__name__)
 MIN_SCORE = -4.0
 # `Alignment.fit` by mini of ten recordings of read_english's dev and twelve of minds14, 16 to 60 s each: read
 # speech with its own text has 0.93 or more, telephone speech (WER 68 %) 0.44 or more, a text of which a
-# quarter is right 0.19 or more, another recording's text 0.15 or less. With random weights in place of mini's,
-# or of its head's, every text has 0.12 or less.
+# quarter is right 0.19 or more, another recording's text 0.15 or less. With random weights in place of its
+# own, or of its head's, every text has 0.12 or less.
 MIN_FIT = 0.17
 SCORE_FRAMES = 30  # 0.6 s: the window of the score (L in the paper)
 MIN_SEGMENT_SECONDS = 3.0  # to which segments that do not align are cut, to save the parts that fit

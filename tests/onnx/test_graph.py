@@ -22,6 +22,7 @@ from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import insert_vectors
 from ia3_speech.model.base import Base, make_base
 from ia3_speech.model.ia3 import all_target_modules, using_rows, vectors
+from ia3_speech.model.location import MINI
 
 onnxruntime, onnx = pytest.importorskip("onnxruntime"), pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -102,7 +103,7 @@ def test_texts_are_those_of_pytorch(graph, random_base, speaker42, recordings):
 
 
 def test_the_command_runs_without_torch(graph, speaker42, recordings, random_base, run_command):
-    """With the same text as PyTorch; options that a graph does not have are refused."""
+    """With the same text as PyTorch, with and without a language model; hot words are refused."""
     script = (
         "import sys; from ia3_speech.commands import run\n"
         "try: run('transcribe', sys.argv[1:])\n"
@@ -110,12 +111,18 @@ def test_the_command_runs_without_torch(graph, speaker42, recordings, random_bas
     )
     words = ["--engine", "onnx", "--adapter", "speaker42", str(recordings[0])]
 
-    expected = load(random_base, adapter="speaker42", search="greedy").transcribe(recordings[0]).text
+    greedy = load(random_base, adapter="speaker42", search="greedy").transcribe(recordings[0]).text
     line = [sys.executable, "-c", script, "--base", graph, *words]
-    done = subprocess.run(line, capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == (f"{expected}\n0 False\n", "")
+    captured = {"capture_output": True, "text": True}
+    done = subprocess.run(line, **captured)
+    assert (done.stdout, done.stderr) == (f"{greedy}\n0 False\n", "")
+    lm, weights = MINI / "lm.arpa.gz", SearchOptions(beam_size=5)
+    expected = load(random_base, adapter="speaker42", lm=lm, search=weights).transcribe(recordings[0]).text
+    done = subprocess.run([*line, "--lm", lm, "--beam-size", "5"], **captured)
+    assert (done.stdout, done.stderr) == (f"{expected}\n0 False\n", "") and expected != greedy
+    (terms := recordings[0].with_name("terms")).write_text("metformin")
     for options, message in (
-        (("--base", graph, "--search", "beam"), "--search has no effect with --engine onnx"),
+        (("--base", graph, "--hotwords", terms), "--hotwords needs PyTorch, and has no effect"),
         ((), "--engine onnx needs the folder of a graph as --base"),
     ):
         assert message in run_command("transcribe", *options, *words).err

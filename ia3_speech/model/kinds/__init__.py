@@ -181,6 +181,11 @@ class Base(ABC):
             raise UserError(f"{Path(self.name).name}: {self.kind} has no {ability} (take a {other} base)")
 
     @property
+    def folder(self) -> Path:
+        """The base's folder; of a hub id no folder that exists."""
+        return Path(self.model.config.name_or_path)
+
+    @property
     def device(self) -> torch.device:
         return self.model.device
 
