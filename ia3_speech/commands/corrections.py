@@ -62,8 +62,8 @@ def add(name: str, *corrections: str, recordings: Path | None = None) -> int:
                     raise UserError(f"the same recording as {taken[digest]} (remove one of them)")
                 voice.store_recording(name, entry, wave, base)
                 taken[digest] = where
-            except OSError as error:  # such as a name that is too long
-                problems.append(f"{where}: {file}: {error.strerror}")
+            except OSError as error:  # such as a name that is too long, or a full disk
+                problems.append(f"{where}: {error.filename or file}: {error.strerror}")
             except UserError as error:
                 problems.append(f"{where}: {message_of(error).removeprefix(f'{where}: ')}")
         stored = len(voice.read_store(name))

@@ -85,7 +85,7 @@ def store_recording(name: str, correction: Correction, wave: np.ndarray, base: "
 
     refuse_unusable(correction, wave, base)
     with only_writer(name):
-        stored = {utterance.id[-DIGEST:]: utterance for utterance in read_store(name)}
+        stored, copy = {utterance.id[-DIGEST:]: utterance for utterance in read_store(name)}, None
         if (digest := audio_digest(wave)) not in stored:
             speaker = speaker_of(registered(name)) if registry.is_registered(name) else name
             file = f"{correction.file.stem}-{digest}.flac"
@@ -96,7 +96,12 @@ def store_recording(name: str, correction: Correction, wave: np.ndarray, base: "
                 new.write_bytes(content.getvalue())  # soundfile would not report a full disk
             stored[digest] = Utterance(id, speaker, id, str(copy), duration=len(wave) / SAMPLE_RATE)
         stored[digest] = replace(stored[digest], text=directory.collapse_whitespace(correction.text))
-        write_store(name, [*stored.values()])
+        try:
+            write_store(name, [*stored.values()])
+        except OSError:  # a full disk: no recording stays without its text
+            if copy:
+                copy.unlink()
+            raise
     return stored[digest].id
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from corpus_files import full_disk
 from tiny_models import random_adapter
 
 from ia3_speech import load_base
@@ -74,6 +75,17 @@ def test_a_recording_is_stored_and_its_text_replaced_and_deleted(place, run_comm
     assert stored() == {"1": "no"} and [file.stem[:5] for file in folder.glob("audio/*")] == ["042-1"]
     run("remove", "anna")
     assert not folder.exists()
+
+
+def test_a_full_disk_is_named_and_leaves_no_recording_without_a_text(place, run_command):
+    audio, folder = place / "audio/new/0.wav", store.store_of("anna")
+    with full_disk(2_000):
+        done = run_command("corrections", "add", "anna", audio, "no fever")
+    assert done.code == 1 and f"{folder / 'audio'}/" in done.err and "File too large" in done.err
+    (folder / "data").write_text("")  # the recording can be written, and its text can't
+    done = run_command("corrections", "add", "anna", audio, "no fever")
+    assert done.code == 1 and f": {folder / 'data'}: " in done.err
+    assert not [*(folder / "audio").iterdir()]
 
 
 def test_unusable_corrections_are_named_by_line_and_the_rest_is_stored(place, run_command):
