@@ -162,7 +162,7 @@ def is_one_recording(audio: Any) -> bool:
     return any(hasattr(audio, name) for name in ("read", "__array__", "get_all_samples"))
 
 
-def read_columns_undecoded() -> None:
+def leave_undecoded() -> None:
     """Where torchcodec is missing, let `datasets` yield its audio as by `Audio(decode=False)`, which
     `to_waveform` decodes, instead of an ImportError."""
     datasets = sys.modules.get("datasets")

@@ -26,13 +26,7 @@ import numpy as np
 from ia3_speech.adapters.spec import BASE_ALONE, AdapterSpec, parse_adapter
 from ia3_speech.common.errors import AudioError
 from ia3_speech.data.audio import SAMPLE_RATE, load_channels
-from ia3_speech.data.recordings import (
-    AudioInput,
-    Recording,
-    as_recording,
-    is_one_recording,
-    read_columns_undecoded,
-)
+from ia3_speech.data.recordings import AudioInput, Recording, as_recording, is_one_recording, leave_undecoded
 from ia3_speech.data.utterance import Problem, find_problem, load_checked
 from ia3_speech.decoding.recognizer import Recognizer, pools
 from ia3_speech.decoding.segments import PostProcessor, make_segments, written_text
@@ -87,7 +81,7 @@ class Transcriber:
         """
         transcriber = self if adapter is None else self.with_adapter(adapter)
         single = is_one_recording(recordings)
-        read_columns_undecoded()
+        leave_undecoded()
         recordings = [recordings] if single else recordings
         sources = [as_recording(recording, sampling_rate) for recording in recordings]
         results = []

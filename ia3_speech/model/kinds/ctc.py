@@ -24,7 +24,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ia3_speech.common.errors import AdapterError, BaseError, TextError
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.recordings import read_columns_undecoded
+from ia3_speech.data.recordings import leave_undecoded
 from ia3_speech.data.text import Vocabulary, required_frames
 from ia3_speech.model.architectures import Kernels, output_length, shortest_input
 from ia3_speech.model.collate import Collator, FeatureExtraction
@@ -154,7 +154,7 @@ class CTC(Base):
     def collate(self) -> Collator:
         """A `data_collator` for transformers' Trainer: rows of `audio` and `text`, of a classifier of `audio`
         and `label`, → a batch. Columns of `datasets` are decoded without torchcodec."""
-        read_columns_undecoded()
+        leave_undecoded()
         return Collator(self.extraction, self.vocabulary)
 
     @torch.no_grad()
