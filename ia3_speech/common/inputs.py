@@ -158,7 +158,8 @@ def provenance() -> dict[str, Any]:
             subprocess.run(["git", *words], **options).stdout.strip()
             for words in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain"])
         )
-    command = os.environ.get("IA3_SPEECH_COMMAND") or shlex.join(sys.argv)
+    program, *words = sys.argv  # program: `ia3-speech decode`, or a script
+    command = os.environ.get("IA3_SPEECH_COMMAND") or f"{program} {shlex.join(words)}"
     return {"command": command, "commit": commit or None, "dirty": bool(changes)}
 
 
